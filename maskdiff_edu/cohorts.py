@@ -1,0 +1,190 @@
+"""Who is trained on, who is tested on, and the pool of slices that a training draws from."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from maskdiff_edu import atlas, fields, phantom
+from maskdiff_edu.folders import ScanFiles
+from maskdiff_edu.lesions import LESION_KINDS, add_lesions
+from maskdiff_edu.phantom import Subject, make_subject
+from maskdiff_edu.volumes import ScanError, to_slices
+
+# Seeds of the healthy subjects, and of the lesions added to them. They never meet.
+SPLITS = {
+    "train": range(0, 100_000),
+    "validation": range(100_000, 200_000),
+    "test": range(200_000, 300_000),
+}
+COHORTS = ("healthy", *LESION_KINDS)
+COHORT_SIZE = 30  # subjects of each cohort that the reported numbers rest on
+_STRIDE = 10_000  # seeds between the cohorts of a split
+
+SLICES_PER_SUBJECT = 2  # of one batch, so that a first batch needs few new subjects
+MIN_BRAIN_PIXELS = 200  # slices with less brain are not trained on
+
+
+def cohort_seeds(split: str, cohort: str = "healthy", n: int = COHORT_SIZE) -> range:
+    """The seeds of a cohort's first `n` subjects.
+
+    split: `"train"`, `"validation"` or `"test"`; cohort: `"healthy"` or a lesion kind.
+    Raises: ValueError for an unknown name, or more subjects than there are seeds.
+
+    >>> cohort_seeds("test", "tumour", 3)
+    range(210000, 210003)
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {tuple(SPLITS)}, got {split!r}")
+    if cohort not in COHORTS:
+        raise ValueError(f"cohort: expected one of {COHORTS}, got {cohort!r}")
+    if not 0 <= n <= _STRIDE:
+        raise ValueError(f"n: expected 0 to {_STRIDE} subjects, got {n}")
+    start = SPLITS[split].start + _STRIDE * COHORTS.index(cohort)
+    return range(start, start + n)
+
+
+def make_cohort(
+    split: str, cohort: str = "healthy", n: int = COHORT_SIZE, contrast: str = "t2"
+) -> Iterator[Subject]:
+    """The cohort's subjects, one at a time; a patient's lesions have the subject's seed."""
+    for seed in cohort_seeds(split, cohort, n):
+        subject = make_subject(seed, contrast)
+        yield subject if cohort == "healthy" else add_lesions(subject, cohort, seed)
+
+
+class SlicePool:
+    """Slices of healthy subjects for training, kept as bytes on disk and in memory.
+
+    A subject is made, or its file read, when it is first drawn; the next run finds it in the
+    cache. One byte a pixel: 0 outside the brain, 1..255 for -1..1 inside.
+
+    sources: seeds of generated subjects, or files from `folders.find_scans`.
+    contrast: of the generated subjects.
+    cache_dir: default is the user's cache folder, or `MASKDIFF_CACHE` where that is set.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[int | ScanFiles],
+        contrast: str = "t2",
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if len(sources) == 0:
+            raise ValueError("sources: expected at least one subject, got none")
+        self.sources = list(sources)
+        self.contrast = contrast
+        self.folder = Path(cache_dir or _default_cache()) / f"pool-{_generator_digest()}"
+        self._loaded: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """All slices of one subject, (n, 96, 96) uint8."""
+        if index not in self._loaded:
+            self._loaded[index] = _cached_slices(self.sources[index], self.contrast, self.folder)
+        return self._loaded[index]
+
+    def fill(self, indices: Iterable[int] | None = None, workers: int | None = None) -> None:
+        """Make the subjects ahead of time, several at once, with a progress bar."""
+        indices = range(len(self)) if indices is None else sorted(set(indices))
+        missing = [self.sources[i] for i in indices if not self._is_cached(i)]
+        if not missing:
+            return
+        n_workers = min(workers or os.cpu_count() or 1, len(missing))
+        with ProcessPoolExecutor(n_workers) as executor:
+            jobs = [
+                executor.submit(_cached_slices, source, self.contrast, self.folder)
+                for source in missing
+            ]
+            for job in tqdm(jobs, desc="making subjects", unit="subject", delay=2):
+                job.result()
+
+    def _is_cached(self, index: int) -> bool:
+        name = _cache_name(self.sources[index], self.contrast)
+        return index in self._loaded or (self.folder / name).exists()
+
+    def subjects_of_batch(self, seed: int, n: int, batch_size: int) -> np.ndarray:
+        """Which subjects batch n draws from."""
+        rng = np.random.default_rng([seed, n])
+        return rng.integers(len(self), size=-(-batch_size // SLICES_PER_SUBJECT))
+
+    def batch(self, seed: int, n: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Batch n of a training: the same arguments always give the same slices.
+
+        Half of the slices are flipped left to right, and brightness and gamma vary a little.
+
+        Returns: images (b, 1, 96, 96) float32 in [-1, 1] and brain_masks (b, 1, 96, 96) bool.
+        """
+        subjects = self.subjects_of_batch(seed, n, batch_size)
+        rng = np.random.default_rng([seed, n, 1])
+        chosen = []
+        for i in np.resize(np.repeat(subjects, SLICES_PER_SUBJECT), batch_size):
+            stack = self[i]
+            chosen.append(stack[rng.integers(len(stack))])
+        coded = torch.from_numpy(np.stack(chosen))[:, None]  # (b, 1, h, w)
+        flip = torch.from_numpy(rng.random(batch_size) < 0.5)[:, None, None, None]
+        coded = torch.where(flip, coded.flip(-1), coded)
+        gain, log_gamma = rng.uniform([[0.85], [-0.2]], [[1.15], [0.2]], (2, batch_size))
+        return _vary(coded, torch.from_numpy(gain), torch.from_numpy(np.exp(log_gamma)))
+
+
+def _vary(coded: Tensor, gain: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+    """Bytes to images with gain and gamma (b,) applied on the 0..1 scale, and brain masks."""
+    gain, gamma = (v.float()[:, None, None, None] for v in (gain, gamma))
+    brain_masks = coded > 0
+    intensity = (coded.float() - 1).clamp(min=0) / 254
+    intensity = (gain * intensity.pow(gamma)).clamp(max=1)
+    return torch.where(brain_masks, 2 * intensity - 1, -1.0), brain_masks
+
+
+def encode_slices(images: Tensor, brain_masks: Tensor) -> np.ndarray:
+    """Slices (n, 1, h, w) in [-1, 1] as bytes (n, h, w), without those that hold little brain."""
+    coded = torch.where(brain_masks, 1 + ((images + 1) * 127).round(), 0).to(torch.uint8)
+    enough = brain_masks.sum(dim=(1, 2, 3)) >= MIN_BRAIN_PIXELS
+    return coded[enough, 0].numpy()
+
+
+def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
+    path = folder / _cache_name(source, contrast)
+    if path.exists():
+        return np.load(path)
+    scan = make_subject(source, contrast) if isinstance(source, int) else source.load()
+    slices = to_slices(scan)
+    coded = encode_slices(slices.images, slices.brain_masks)
+    if len(coded) == 0 or coded.shape[1:] != phantom.SHAPE[:2]:
+        raise ScanError(
+            f"{scan.name}: expected slices of 96x96 that hold brain, came {coded.shape}; "
+            "a brain longer than 192 mm cannot be trained on"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(partial, coded)
+    partial.replace(path)  # another process never reads half a file
+    return coded
+
+
+def _cache_name(source: int | ScanFiles, contrast: str) -> str:
+    if isinstance(source, int):
+        return f"{contrast}-{source}.npy"
+    files = [f for f in (source.image, source.brain_mask) if f is not None]
+    state = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    return f"scan-{hashlib.sha256(repr(state).encode()).hexdigest()[:20]}.npy"
+
+
+def _generator_digest() -> str:
+    """Changes with the code that makes subjects, so that old slices are not taken for new ones."""
+    sources = [Path(module.__file__).read_bytes() for module in (atlas, fields, phantom)]
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("MASKDIFF_CACHE") or user_cache_path("maskdiff_edu"))
