@@ -103,6 +103,10 @@ def draw_subject(seed: int, contrast: str = "t2") -> SubjectParams:
         values = rng.uniform(low, high, n)
         return float(values) if n is None else tuple(float(v) for v in values)
 
+    def exp_between(low, high):
+        # Rounded, because machines disagree on the last digit of an exponential.
+        return round(float(np.exp(between(low, high))), 6)
+
     size = between(0.86, 1.0)
     return SubjectParams(
         seed=seed,
@@ -114,7 +118,7 @@ def draw_subject(seed: int, contrast: str = "t2") -> SubjectParams:
         coarse_warp_mm=between(1.0, 4.0),
         fine_warp_mm=between(0.3, 1.6),
         ventricle_growth=between(-0.35, 0.4),
-        sulcus_gain=float(np.exp(between(-0.5, 0.8))),
+        sulcus_gain=exp_between(-0.5, 0.8),
         sharpness=between(0.9, 3.0),
         rim_level=between(0.40, 0.85),
         rim_darkening=between(0.0, 0.9),
@@ -124,7 +128,7 @@ def draw_subject(seed: int, contrast: str = "t2") -> SubjectParams:
         texture_sd=between(0.002, 0.02),
         texture_sigma=between(0.5, 1.5),
         bias_sd=0.10 * between(0.0, 1.0) ** 2,
-        gamma=float(np.exp(between(-0.3, 0.3))),
+        gamma=exp_between(-0.3, 0.3),
         blur_mm=between(1.0, 4.5),
         slice_mm=between(2.0, 6.0),
         noise_sd=between(0.002, 0.03),
@@ -224,8 +228,10 @@ def _sample_anatomy(params: SubjectParams, coords: np.ndarray):
     brain_mask = _largest_component(soft_brain > level)
     grey, white = sample(atlas.gm), sample(atlas.wm)
     fluid = params.sulcus_gain * (1 - grey - white).clip(0)
-    shares = np.stack([grey, white, fluid]) ** params.sharpness
-    shares *= brain_mask / shares.sum(axis=0).clip(1e-6)
+    # In double precision: single-precision powers differ between processors, and a voxel on the
+    # edge of a threshold would then fall on either side of it.
+    shares = np.stack([grey, white, fluid]).astype(np.float64) ** params.sharpness
+    shares = (shares * (brain_mask / shares.sum(axis=0).clip(1e-6))).astype(np.float32)
     rim = 1 - params.rim_darkening * (2 - 2 * soft_brain).clip(0, 1)
     return shares, brain_mask, rim, sample(_template_detail(params.contrast))
 

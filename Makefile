@@ -1,0 +1,86 @@
+# The commands of this repository; `make help` lists them. Everything is installed into .venv/.
+
+# Any Python 3.11, 3.12 or 3.13; `make PYTHON=/path/to/python3.12 ...` chooses another one.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+# Test processes.
+JOBS ?= 2
+# The release that `make lock` pins.
+TORCH ?= 2.13.0
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+BENCH_STAMP := .venv/.installed-bench
+LIBRARY := $(shell find maskdiff_edu -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+# One thread a process: two test processes with many threads each slow one another down.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	--nbval-sanitize-with tests/nbval_sanitize.cfg
+
+.PHONY: help book test notebooks bench lock set-repo clean distclean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | \
+		while IFS='#' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+
+# The environment: made once, again whenever the requirements change. Python compiles a module when
+# it is first imported; --no-compile does not do it for the thousands that never are.
+$(STAMP): pyproject.toml requirements.lock
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 && $(BIN)/python -c '$(SUPPORTED)' || { \
+		test -n '$(PYTHON)' && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
+			echo "Needs Python 3.11, 3.12 or 3.13; got '$(PYTHON)'." >&2; \
+			echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }; \
+		echo "Making .venv with $(PYTHON)"; \
+		$(PYTHON) -m venv --clear .venv || { \
+			echo "Could not make .venv (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+			exit 1; }; }
+	@echo "Installing the packages of requirements.lock into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+		--constraint requirements.lock --editable '.[book,test,train]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+		--constraint requirements.lock --editable '.[bench]'
+	@touch $@
+
+# Executed chapters are cached by their own text only: forget them when the library changes.
+_build/.library: $(LIBRARY) $(STAMP)
+	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
+
+# --all: a page that was not read again would not repeat its warning, and -W would miss it.
+book: $(STAMP) _build/.library  ## execute the chapters and render them into _build/html
+	$(BIN)/jupyter-book build . --all -W --keep-going
+	@echo; echo "Open $(CURDIR)/_build/html/index.html"
+
+test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		-m 'slow or not slow' tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
+
+notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
+	$(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
+
+bench: $(BENCH_STAMP)  ## speed, beside other libraries
+	@set -e; for script in tests/bench_*.py; do \
+		test -e "$$script" || { echo "no tests/bench_*.py yet" >&2; exit 1; }; \
+		echo "$$script"; $(BIN)/python "$$script"; done
+
+lock: $(STAMP)  ## choose the newest versions anew and write requirements.lock
+	$(BIN)/python data_scripts/build_lock.py torch==$(TORCH)
+
+set-repo: $(STAMP)  ## REPO=owner/name: write the repository's address everywhere
+	@test -n '$(REPO)' || { echo "say which: make set-repo REPO=owner/name" >&2; exit 1; }
+	$(BIN)/python data_scripts/set_repo.py '$(REPO)'
+
+clean:  ## delete what was built, keep the environment
+	rm -rf _build dist build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## delete the environment too
+	rm -rf .venv

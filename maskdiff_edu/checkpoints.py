@@ -1,0 +1,195 @@
+"""Weights to disk and back: safetensors for the numbers, JSON for the rest, nothing unpickled.
+
+One file format for both uses. A *training checkpoint* holds the weights ("model."), their running
+average ("ema.") and the optimiser's state ("optimizer."). A *model*, as shipped, holds only the
+average, in float16. Either way the file's header carries the network's shape, so that it can be
+checked before anything is built.
+"""
+
+import dataclasses
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from maskdiff_edu.unet import UNet, UNetConfig
+
+MODELS = Path(__file__).parent / "data" / "models"
+AVERAGE = "ema."  # prefix of the averaged weights, the ones to use
+_LARGEST_HEADER = 8 * 2**20  # bytes; ours have some thousand
+
+
+class CheckpointError(ValueError):
+    """A weights file that is missing, damaged, of another network, or not to be trusted."""
+
+
+def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and what is to be known about them (plain JSON) as one safetensors file.
+
+    `about["unet"]` is the network's `UNetConfig` as a dict. The file appears whole or not at all.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"maskdiff_edu": json.dumps(about), "crc32": _checksum(plain)}
+    write_atomic(path, save(plain, metadata=metadata))
+
+
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what `save_checkpoint` wrote: (tensors on the CPU, about).
+
+    Raises CheckpointError, naming the file, if it is missing, damaged, not such a file, or if its
+    averaged weights are not those of the network that it describes.
+    """
+    path = Path(path)
+    _check_header_size(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            about = _read_about(path, metadata)
+            _check_shapes(path, shapes, unet_config(path, about))
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        if metadata.get("crc32") not in (None, _checksum(tensors)):
+            raise CheckpointError(f"{path}: damaged, its numbers do not add up to their checksum")
+        return tensors, about
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged or not a safetensors file ({error})") from error
+
+
+def save_model(path: str | Path, model: UNet, card: dict[str, Any]) -> None:
+    """Write a model for use: float16 weights to `path` (.safetensors), `card` beside it as JSON.
+
+    The card gains "unet", the network's shape. float16 keeps 3 digits of a weight.
+    """
+    path = Path(path)
+    card = {**card, "unet": dataclasses.asdict(model.config)}
+    weights = {AVERAGE + name: tensor.half() for name, tensor in model.state_dict().items()}
+    save_checkpoint(path, weights, {"unet": card["unet"]})
+    write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode())
+
+
+def load_pretrained(
+    name_or_file: str | Path, device: str | torch.device = "cpu"
+) -> tuple[UNet, dict[str, Any]]:
+    """A trained network, ready to use, and its card.
+
+    A shipped model's name (see `available_models`), or a file: a model, or a training checkpoint
+    (its averaged weights are taken). The card is the JSON file beside it; without one, what the
+    file's header tells. Weights are float32. Raises CheckpointError.
+
+    >>> model, card = load_pretrained("fpm-cm")  # doctest: +SKIP
+    """
+    path = _find(name_or_file)
+    tensors, about = load_checkpoint(path)
+    model = UNet(unet_config(path, about))
+    weights = {name.removeprefix(AVERAGE): tensor.float() for name, tensor in tensors.items()
+               if name.startswith(AVERAGE)}  # fmt: skip
+    model.load_state_dict(weights)
+    model.requires_grad_(False).eval().to(device)
+    return model, _read_card(path.with_suffix(".json")) or about
+
+
+def available_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.stem for path in MODELS.glob("*.safetensors"))
+
+
+def unet_config(path: str | Path, about: dict[str, Any]) -> UNetConfig:
+    """The network's shape that a checkpoint's `about` states. Raises CheckpointError."""
+    try:
+        return UNetConfig(**about["unet"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: describes no network one can build ({error})") from error
+
+
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whenever the power goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")  # one killed earlier is overwritten
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _find(name_or_file: str | Path) -> Path:
+    """The file that is meant: an existing one, else the shipped model of that name."""
+    path = Path(name_or_file)
+    if path.is_file():
+        return path
+    name = str(name_or_file)
+    if name in available_models():  # so no "../x" leads out of the package
+        return MODELS / f"{name}.safetensors"
+    raise CheckpointError(
+        f"{name}: expected a weights file (.safetensors) or one of the models "
+        f"{', '.join(available_models()) or '(none shipped)'}; there is no such file"
+    )
+
+
+def _check_header_size(path: Path) -> None:
+    """Refuse a file that is no safetensors file, or whose header claims to be huge."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(size - 8, _LARGEST_HEADER):
+        pickled = start.startswith((b"PK", b"\x80"))
+        hint = "; it looks like a pickle, which is never opened here" if pickled else ""
+        raise CheckpointError(f"{path}: damaged or not a safetensors file{hint}")
+
+
+def _read_about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        about = json.loads(metadata["maskdiff_edu"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: weights, but not ones that maskdiff_edu wrote") from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: its description must be a JSON object")
+    return about
+
+
+def _read_card(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the card is not readable JSON ({error})") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of all bytes in the order of the names: tells accidental damage, not a forgery."""
+    checksum = 0
+    for name in sorted(tensors):
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
+    return f"{checksum:08x}"
+
+
+def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]], config: UNetConfig) -> None:
+    """Compare names and shapes with the network's, built without memory (the meta device)."""
+    with torch.device("meta"):
+        expected = {n: tuple(tensor.shape) for n, tensor in UNet(config).state_dict().items()}
+    found = {name.removeprefix(AVERAGE): shape for name, shape in shapes.items()
+             if name.startswith(AVERAGE)}  # fmt: skip
+    wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    if wrong:
+        name = wrong[0]
+        raise CheckpointError(
+            f"{path}: weights of another architecture than it states, {len(wrong)} differ: "
+            f"{name} should be {expected.get(name, 'absent')}, is {found.get(name, 'absent')}"
+        )

@@ -1,0 +1,178 @@
+"""Commands about models: measure one, train one, list them all."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskdiff_edu import cohorts, evaluation, models
+from maskdiff_edu import train as training
+from maskdiff_edu.checkpoints import write_atomic
+from maskdiff_edu.cli_options import (
+    INTERRUPTED,
+    Contrast,
+    Device,
+    Draws,
+    Kind,
+    Model,
+    OutFolder,
+    Preset,
+    ResidualKind,
+    Scale,
+    Seed,
+    Split,
+    Times,
+    as_times,
+    reports_errors,
+    say,
+)
+from maskdiff_edu.folders import find_scans
+from maskdiff_edu.outputs import require_writable
+
+
+@reports_errors
+def evaluate(
+    out: Annotated[Path, typer.Option(help="JSON file for the numbers.")],
+    model: Model = models.DEFAULT_MODEL,
+    data: Annotated[Path | None, typer.Option(help="Folder of scans with lesion masks.")] = None,
+    split: Annotated[Split, typer.Option(help="Of the synthetic subjects.")] = Split.test,
+    n: Annotated[int, typer.Option("--n", min=1, help="Subjects of each kind.")] = 30,
+    kinds: Annotated[list[Kind] | None, typer.Option(help="Default: all kinds.")] = None,
+    fpr: Annotated[float, typer.Option(help="False positives allowed by the threshold.")] = 0.01,
+    n_validation: Annotated[int, typer.Option(min=1, help="Healthy subjects for it.")] = 10,
+    card: Annotated[bool, typer.Option("--card", help="Write into the model's card.")] = False,
+    t: Times = None,
+    draws: Draws = None,
+    seed: Seed = 0,
+    residual: ResidualKind = None,
+    normalise: Scale = None,
+    device: Device = "auto",
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+) -> None:
+    """Measure a model on many subjects, beside intensity: AUPRC, AUROC, Dice, with intervals.
+
+    The threshold for Dice comes from healthy validation subjects; with --data, from the card.
+
+    [bold]Examples[/bold]
+
+    maskdiff-edu evaluate --model intensity --n 5 --out intensity.json
+
+    maskdiff-edu evaluate --data BraTS/ --out brats.json
+    """
+    if card and (data or model in models.BASELINES):
+        raise ValueError("--card: expected a network and the synthetic subjects, came other ones")
+    _require_file(out)
+    settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
+    method = models.build_method(model, seed=seed, device=device, **settings)
+    if data is not None:
+        groups = {"data": [files.load for files in find_scans(data, contrast)]}
+        threshold = method.threshold
+    else:
+        chosen = kinds or list(Kind)
+        groups = {kind.value: evaluation.phantoms(split, kind, n, contrast) for kind in chosen}
+        controls = evaluation.phantoms("validation", "healthy", n_validation, contrast)
+        threshold = evaluation.healthy_threshold(method, controls, fpr)
+    evaluated = evaluation.evaluate(method, groups, threshold)
+    write_atomic(out, json.dumps(evaluated, indent=1).encode())
+    if card:
+        models.write_card(model, method, threshold, evaluation.summarise_for_card(evaluated))
+    _show_evaluation(evaluated)
+    typer.echo(f"all numbers: {out}")
+
+
+@reports_errors
+def train(
+    preset: Annotated[Preset, typer.Option(help="What is hidden from the network.")],
+    out: OutFolder,
+    data: Annotated[Path | None, typer.Option(help="Healthy scans instead of made ones.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="In all; default: the preset's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it costs.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a model on healthy brains. Ctrl-C stops it; --resume goes on from the checkpoint.
+
+    [bold]Examples[/bold]
+
+    maskdiff-edu train --preset fpm-cm --dry-run --out model
+
+    maskdiff-edu train --preset fpm-cm --out model
+
+    maskdiff-edu score scan.nii.gz --model model/model.safetensors --out scored
+    """
+    config = replace(training.PRESETS[preset], seed=seed)
+    config = config if steps is None else replace(config, steps=steps)
+    if dry_run:
+        _tell_cost(config, training.dry_run(config, device=device))
+        return
+    checkpoint = out / training.CHECKPOINT
+    if checkpoint.exists() and not resume:
+        raise ValueError(f"{checkpoint}: expected no training here; add --resume to go on with it")
+    require_writable(out)
+    seeds = cohorts.cohort_seeds("train", n=config.n_subjects)
+    sources = seeds if data is None else find_scans(data, config.contrast)
+    pool = cohorts.SlicePool(sources, config.contrast)
+    command = shlex.join(
+        ["maskdiff-edu", "train", "--preset", preset, "--steps", str(config.steps)]
+        + ["--seed", str(seed), "--out", "DIR"]
+        + (["--data", "FOLDER"] if data else [])
+    )
+    try:
+        batches = (pool.subjects_of_batch(seed, i, config.batch_size) for i in range(config.steps))
+        pool.fill({int(subject) for batch in batches for subject in batch})
+        training.fit(config, pool, out=out, command=command, device=device, resume=resume)
+    except KeyboardInterrupt as interruption:
+        kept = f"go on from {checkpoint} with --resume" if checkpoint.exists() else "nothing kept"
+        say(f"interrupted: {kept}")
+        raise typer.Exit(INTERRUPTED) from interruption
+    typer.echo(f"model: {out / 'model.safetensors'}")
+
+
+@reports_errors
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Version, devices, models and how well they did on the synthetic test subjects."""
+    about = models.about()
+    if as_json:
+        typer.echo(json.dumps(about, indent=1))
+        return
+    for name in ("version", "python", "torch"):
+        typer.echo(f"{name:8} {about[name]}")
+    typer.echo(f"devices  {', '.join(about['devices'])}")
+    for name, card in about["models"].items():
+        typer.echo(f"model    {name}")
+        for kind, found in card.get("phantom", {}).items():
+            typer.echo(
+                f"           {kind:8} AUPRC {found['auprc']:.3f} "
+                f"[{found['ci'][0]:.3f}, {found['ci'][1]:.3f}], intensity "
+                f"{found['intensity']:.3f}, prevalence {found['prevalence']:.3f}"
+            )
+
+
+def _tell_cost(config: training.TrainConfig, cost: training.Cost) -> None:
+    memory = "unknown" if cost.peak_memory is None else f"{cost.peak_memory / 2**30:.1f} GiB"
+    typer.echo(
+        f"{config.steps} steps of {config.batch_size} slices: {cost.seconds / 60:.1f} minutes "
+        f"({cost.seconds_a_step:.2f} s a step, measured over {cost.steps_measured}), memory "
+        f"{memory}; making {config.n_subjects} subjects the first time comes on top"
+    )
+
+
+def _require_file(out: Path) -> None:
+    if out.is_dir():
+        raise ValueError(f"{out}: expected a file for the numbers, came a folder")
+    require_writable(out.parent)
+
+
+def _show_evaluation(evaluated: dict[str, Any]) -> None:
+    for name, found in evaluation.summarise_for_card(evaluated).items():
+        low, high = found["ci"] or (float("nan"),) * 2
+        typer.echo(
+            f"{name:8} n {found['n']:3}  AUPRC {found['auprc']:.3f} [{low:.3f}, {high:.3f}]  "
+            f"intensity {found['intensity']:.3f}  prevalence {found['prevalence']:.3f}"
+        )

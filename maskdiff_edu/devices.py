@@ -1,0 +1,120 @@
+"""Which processor to compute on, in which number format, and with how many processes."""
+
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+Precision = Literal["auto", "bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together: one, unless torchrun started more."""
+
+    rank: int = 0  # which one this is; 0 writes the files
+    local_rank: int = 0  # which one on its machine, which is the GPU it uses
+    count: int = 1
+
+    def share(self, batch_size: int) -> slice:
+        """This process's part of a batch. Raises ValueError if the parts would differ in size."""
+        if batch_size % self.count:
+            raise ValueError(f"batch_size must be a multiple of the {self.count} processes, "
+                             f"got {batch_size}")  # fmt: skip
+        part = batch_size // self.count
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a number that each process has one of."""
+        if self.count > 1:
+            value = value / self.count
+            dist.all_reduce(value)
+        return value
+
+
+def join_processes() -> Processes:
+    """Meet the other processes, if torchrun started this one."""
+    if not dist.is_torchelastic_launched():
+        return Processes()
+    if not dist.is_initialized():
+        dist.init_process_group()
+    return Processes(dist.get_rank(), int(os.environ["LOCAL_RANK"]), dist.get_world_size())
+
+
+def share_gradients(model: nn.Module) -> nn.Module:
+    """The same model, its gradients averaged over all processes after every backward pass."""
+    is_shared = dist.is_initialized() and dist.get_world_size() > 1
+    return nn.parallel.DistributedDataParallel(model) if is_shared else model
+
+
+def choose_device(name: str = "auto", processes: Processes = Processes()) -> torch.device:
+    """The device called `name`; "auto" takes an NVIDIA or AMD GPU, else Apple's, else the CPU.
+
+    Several processes on one machine each take a GPU of their own.
+    Raises ValueError if torch does not know the name or this machine has no such device.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, there in found.items() if there), "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'device must be "auto", "cpu", "cuda" or "mps", got {name!r}') from error
+    if not found.get(device.type, True):
+        raise ValueError(f'this machine has no {device.type} device: use device="auto"')
+    if name == "cuda" and processes.count > 1:
+        return torch.device("cuda", processes.local_rank)
+    return device
+
+
+def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The format that matrix products run in; weights, norms and the loss stay float32.
+
+    "auto": bfloat16 where the hardware multiplies it (it has float32's range), else float16 on a
+    GPU (needs its gradients scaled), else float32. Raises ValueError for an unknown name.
+    """
+    if name == "auto":
+        if _is_good_at_bfloat16(device):
+            return torch.bfloat16
+        return torch.float32 if device.type == "cpu" else torch.float16
+    try:
+        formats = ("bfloat16", "float16", "float32")
+        return getattr(torch, formats[formats.index(name)])
+    except ValueError as error:
+        raise ValueError(f'precision must be "auto" or one of {formats}, got {name!r}') from error
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Inside this context matrix products and convolutions run in `precision`."""
+    if precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, precision)
+
+
+def _is_good_at_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.10 and later
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return False
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes used at most so far, by this process on a CPU, by its tensors on an NVIDIA GPU.
+
+    None where the system does not tell (Windows, MPS).
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu" or sys.platform == "win32":
+        return None
+    import resource  # not there on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,235 @@
+"""A method on many subjects: means with intervals, pooled voxels, intensity beside it."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from maskdiff_edu import anomaly, metrics
+from maskdiff_edu.anomaly import PostProcessing
+from maskdiff_edu.cohorts import cohort_seeds
+from maskdiff_edu.detectors import Detection
+from maskdiff_edu.lesions import add_lesions
+from maskdiff_edu.models import BASELINES, Method, baselines
+from maskdiff_edu.phantom import make_subject
+from maskdiff_edu.scoring import lesion_metrics, on_scan_grid
+from maskdiff_edu.volumes import Scan, Slices, to_slices
+
+Load = Callable[[], Scan]  # can be sent to another process, as `ScanFiles.load` can
+METHOD = "method"  # beside the names of the baselines
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan with all that needs no network, as another process hands it over."""
+
+    scan: Scan
+    slices: Slices
+    baselines: dict[str, Detection]
+
+
+def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load]:
+    """The first `n` subjects of a cohort, each to be made when called."""
+    return [partial(make_phantom, s, cohort, contrast) for s in cohort_seeds(split, cohort, n)]
+
+
+def make_phantom(seed: int, cohort: str, contrast: str = "t2") -> Scan:
+    """One subject of a cohort by its seed."""
+    subject = make_subject(seed, contrast)
+    return subject if cohort == "healthy" else add_lesions(subject, cohort, seed)
+
+
+def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> float:
+    """The threshold that a share `fpr` of these healthy subjects' voxels exceeds (2 mm grid)."""
+    maps, brain_masks = [], []
+    for prepared in _prepared(subjects, method):
+        maps.append(method.detector.detect(prepared.slices).anomaly_map[:, 0].numpy())
+        brain_masks.append(prepared.slices.brain_masks[:, 0].numpy())
+    return anomaly.threshold_from_healthy(maps, brain_masks, fpr)
+
+
+def evaluate(
+    method: Method, groups: Mapping[str, Sequence[Load]], threshold: float | None = None
+) -> dict[str, Any]:
+    """All metrics of every group, as plain JSON: {"threshold": ..., "groups": {name: {...}}}.
+
+    Metrics of lesions are taken over the subjects that have some; subjects without a lesion only
+    have a volume score. "mean" averages over subjects with a bootstrap interval over subjects,
+    "pooled" puts the voxels of all subjects into one row: two different numbers. Where there is a
+    group "healthy", "auroc_volume" says how well the volume score tells patients from it.
+    """
+    results = {name: _group(name, method, loads, threshold) for name, loads in groups.items()}
+    healthy = results.get("healthy", {"subjects": []})["subjects"]
+    for name, result in results.items():
+        if name != "healthy" and healthy:
+            result["auroc_volume"] = _auroc_volume(result["subjects"], healthy)
+    return {
+        "model": method.detector.name,
+        "settings": method.used,
+        "threshold": threshold,
+        "groups": results,
+    }
+
+
+def summarise_for_card(evaluated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The few numbers of each group with lesions that a model's card holds under "phantom"."""
+    return {
+        name: {
+            "n": group["n_lesion"],
+            "auprc": group["mean"][METHOD]["auprc"]["value"],
+            "ci": group["mean"][METHOD]["auprc"]["ci"],
+            "prevalence": group["prevalence"],
+            **{base: group["mean"][base]["auprc"]["value"] for base in BASELINES},
+            "best_dice": group["mean"][METHOD]["best_dice"]["value"],
+            "auroc_volume": group.get("auroc_volume", {}).get(METHOD),
+        }
+        for name, group in evaluated["groups"].items()
+        if group["n_lesion"]
+    }
+
+
+def _group(
+    name: str, method: Method, loads: Sequence[Load], threshold: float | None
+) -> dict[str, Any]:
+    """One group's subjects, means and pooled metrics."""
+    subjects, voxels = [], []
+    for prepared in tqdm(_prepared(loads, method), total=len(loads), desc=name, unit="subject"):
+        detections = {METHOD: method.detector.detect(prepared.slices), **prepared.baselines}
+        subject, inside = _measure(prepared, detections, threshold)
+        subjects.append(subject)
+        if subject["prevalence"]:
+            voxels.append(inside)
+    ill = [subject for subject in subjects if subject["prevalence"]]
+    result = {"n": len(subjects), "n_lesion": len(ill), "subjects": subjects}
+    result["volume_score"] = _mean([s["volume_score"][METHOD] for s in subjects])
+    if "l1" in subjects[0]:
+        result["l1"] = _mean([subject["l1"] for subject in subjects])
+    if not ill:
+        return result
+    result["prevalence"] = float(np.mean([subject["prevalence"] for subject in ill]))
+    result["mean"] = {
+        detector: {
+            metric: _mean([subject[detector][metric] for subject in ill])
+            for metric in ill[0][detector]
+            if metric != "best_dice_threshold"
+        }
+        for detector in (METHOD, *BASELINES)
+    }
+    result["pooled"] = _pooled(voxels)
+    if len(ill) > 1:
+        result["difference_to_baseline"] = {
+            base: metrics.paired_difference(
+                *([subject[which]["auprc"] for subject in ill] for which in (METHOD, base))
+            )._asdict()
+            for base in BASELINES
+        }
+    return result
+
+
+def _measure(
+    prepared: Prepared, detections: Mapping[str, Detection], threshold: float | None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One subject's numbers, and the brain voxels of its maps and of its lesion mask."""
+    scan, slices = prepared.scan, prepared.slices
+    brain_masks = slices.brain_masks[:, 0].numpy()
+    volumes = {name: on_scan_grid(found, slices, scan) for name, found in detections.items()}
+    lesion = np.zeros_like(scan.brain_mask) if scan.lesion_mask is None else scan.lesion_mask
+    subject: dict[str, Any] = {
+        "name": scan.name,
+        "prevalence": float(lesion[scan.brain_mask].mean()),
+        "volume_score": {
+            name: anomaly.volume_score(found.anomaly_map[:, 0].numpy(), brain_masks)
+            for name, found in detections.items()
+        },
+    }
+    twin = detections[METHOD].reconstruction
+    if twin is not None:
+        subject["l1"] = metrics.l1(slices.images, twin, slices.brain_masks)
+    if threshold is not None:
+        detected = volumes[METHOD][scan.brain_mask & ~lesion] > threshold
+        subject["false_positive_rate"] = float(detected.mean())
+    if subject["prevalence"]:
+        for name, volume in volumes.items():
+            cut = threshold if name == METHOD else None
+            subject[name] = lesion_metrics(volume, scan, cut)
+    inside = {name: volume[scan.brain_mask] for name, volume in volumes.items()}
+    return subject, {**inside, "lesion": lesion[scan.brain_mask]}
+
+
+def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+    """AUPRC, AUROC and ⌈Dice⌉ with the voxels of all subjects in one row."""
+    lesions = [subject["lesion"] for subject in voxels]
+    brains = [np.ones_like(lesion) for lesion in lesions]
+    found = {}
+    for name in (METHOD, *BASELINES):
+        row = metrics.pooled([subject[name] for subject in voxels], lesions, brains)
+        auprc = metrics.auprc(*row)
+        found[name] = {
+            "auprc": auprc.value,
+            "prevalence": auprc.prevalence,
+            "auroc": metrics.auroc(*row),
+            "best_dice": metrics.best_dice(*row).value,
+        }
+    return found
+
+
+def _auroc_volume(ill: Sequence[Mapping], healthy: Sequence[Mapping]) -> dict[str, float]:
+    """How well one score a brain tells patients from healthy subjects, for every detector."""
+    is_ill = np.repeat([True, False], [len(ill), len(healthy)])
+    everyone = np.ones_like(is_ill)
+    return {
+        name: metrics.auroc([s["volume_score"][name] for s in [*ill, *healthy]], is_ill, everyone)
+        for name in (METHOD, *BASELINES)
+    }
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over subjects with its 95 % interval; no interval for a single subject."""
+    if len(values) < 2:
+        return {"value": float(values[0]), "ci": None}
+    value, low, high = metrics.bootstrap(values)
+    return {"value": value, "ci": [low, high]}
+
+
+def _prepared(loads: Sequence[Load], method: Method) -> Iterator[Prepared]:
+    """Subjects in order, made by other processes a few ahead of the network."""
+    prepare = partial(
+        _prepare,
+        normalise=method.settings.normalise,
+        postprocessing=method.settings.postprocessing,
+    )
+    workers = min(8, max(1, (os.cpu_count() or 2) - 1))  # this process runs the network
+    # Spawned: a process forked after torch has started its threads can hang.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, context, _be_a_quiet_worker)
+    waiting = iter(loads)
+    jobs = deque(executor.submit(prepare, load) for load in islice(waiting, 2 * workers))
+    try:
+        while jobs:
+            yield jobs.popleft().result()
+            jobs.extend(executor.submit(prepare, load) for load in islice(waiting, 1))
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _prepare(load: Load, normalise: str, postprocessing: PostProcessing) -> Prepared:
+    loaded = load()
+    # A phantom's tissue maps are large and stay behind.
+    scan = Scan(loaded.image, loaded.brain_mask, loaded.affine, loaded.name, loaded.lesion_mask)
+    slices = to_slices(scan, normalise)
+    return Prepared(scan, slices, {d.name: d.detect(slices) for d in baselines(postprocessing)})
+
+
+def _be_a_quiet_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that talks
+    torch.set_num_threads(1)

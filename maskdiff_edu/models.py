@@ -1,0 +1,176 @@
+"""Which models there are, what their cards say, and the detector that a card describes.
+
+A card is the JSON file beside a model's weights. "train" holds its `TrainConfig`, "detector" how
+it is used, "phantom" how well it did on the test subjects:
+
+    "detector": {"t": 150, "draws": 4, "residual": "positive", "normalise": "percentile",
+                 "postprocessing": {"erosions": 1, "median_size": 3}, "threshold": 0.21}
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskdiff_edu import objectives
+from maskdiff_edu.anomaly import PostProcessing, ResidualKind
+from maskdiff_edu.checkpoints import (
+    MODELS,
+    CheckpointError,
+    available_models,
+    load_pretrained,
+    write_atomic,
+)
+from maskdiff_edu.detectors import Detector, IntensityDetector, MaskedDDPM
+from maskdiff_edu.devices import choose_device
+from maskdiff_edu.noise import fractal_noise, gaussian_noise
+from maskdiff_edu.train import TrainConfig, make_schedule
+
+DEFAULT_MODEL = "fpm-cm"
+BASELINES = ("intensity", "intensity-equalised")
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """How a model is used; a card's "detector" holds the same names."""
+
+    t: int | tuple[int, ...] = 150  # how far to noise; several are averaged
+    draws: int = 4  # noisings averaged at each t
+    residual: ResidualKind = "positive"  # lesions brighter than the healthy brain; or "absolute"
+    normalise: str = "percentile"  # see intensity.intensity_range
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A detector with what has to be known to use it on a scan."""
+
+    detector: Detector
+    settings: DetectorSettings
+    threshold: float | None = None  # of the map; None if none was chosen for these settings
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The settings that matter to this detector, as plain JSON."""
+        settings = asdict(self.settings)
+        if isinstance(self.detector, MaskedDDPM):
+            return {**settings, "seed": self.detector.seed, "device": str(self.detector.device)}
+        return {name: settings[name] for name in ("normalise", "postprocessing")}
+
+
+def build_method(
+    name_or_file: str | Path = DEFAULT_MODEL,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    **changes: Any,
+) -> Method:
+    """The method that a model's card describes, with some settings changed.
+
+    `name_or_file`: a shipped model, "intensity", "intensity-equalised", or a weights file.
+    `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
+    A threshold that the card holds is kept only if no setting differs from the card's.
+
+    Raises: `CheckpointError` for a model that cannot be used, `ValueError` for a bad setting.
+
+    >>> build_method("intensity").detector.name
+    'intensity'
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if name_or_file in BASELINES:
+        return _build_baseline(str(name_or_file), changes)
+    chosen_device = choose_device(device)
+    model, card = load_pretrained(name_or_file)
+    try:
+        config = TrainConfig(**card["train"])
+        schedule = make_schedule(config).to(chosen_device)
+        as_card = _settings_of(card)
+        settings = replace(as_card, **changes)
+        to_x_0 = partial(objectives.to_x_0, config.prediction, schedule=schedule)
+        detector = MaskedDDPM(
+            model,
+            schedule,
+            settings.t,
+            settings.draws,
+            fractal_noise if config.noise == "fractal" else gaussian_noise,
+            settings.residual,
+            seed,
+            chosen_device,
+            postprocessing=settings.postprocessing,
+            to_x_0=None if config.prediction == "x_0" else to_x_0,
+            name=Path(name_or_file).stem,
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{name_or_file}: expected a card that says how it was trained and is used, came one "
+            f"that does not ({error!r})"
+        ) from error
+    threshold = card.get("detector", {}).get("threshold") if settings == as_card else None
+    return Method(detector, settings, threshold, card)
+
+
+def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:
+    """The detector alone; arguments and errors as for `build_method`.
+
+    >>> detector = build_detector("fpm-cm", t=200, draws=8)  # doctest: +SKIP
+    """
+    return build_method(name_or_file, **options).detector
+
+
+def baselines(postprocessing: PostProcessing) -> list[IntensityDetector]:
+    """What a method is compared with: both intensity detectors, cleaned up as its map is."""
+    return [IntensityDetector(equalise, postprocessing) for equalise in (False, True)]
+
+
+def card_path(name_or_file: str | Path) -> Path:
+    """Where the card of a model lies, which need not exist yet."""
+    path = Path(name_or_file)
+    return (path if path.is_file() else MODELS / f"{name_or_file}.safetensors").with_suffix(".json")
+
+
+def about() -> dict[str, Any]:
+    """Version, devices and the cards of all shipped models, as plain JSON."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return {
+        "version": version("maskdiff_edu"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "devices": ["cpu", *(name for name, is_there in there.items() if is_there)],
+        "models": {name: load_pretrained(name)[1] for name in available_models()},
+    }
+
+
+def write_card(
+    name_or_file: str | Path, method: Method, threshold: float, phantom: dict[str, Any]
+) -> None:
+    """Put the settings in use, their threshold and test results into a model's card."""
+    used = {**asdict(method.settings), "threshold": threshold}
+    phantom = {**method.card.get("phantom", {}), **phantom}
+    card = {**method.card, "detector": used, "phantom": phantom}
+    write_atomic(card_path(name_or_file), json.dumps(card, indent=1).encode())
+
+
+def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
+    foreign = sorted(changes.keys() - {"normalise", "postprocessing"})
+    if foreign:
+        raise ValueError(f"{name}: expected no {', no '.join(foreign)}: it has no network")
+    settings = DetectorSettings(**changes)
+    [detector] = [d for d in baselines(settings.postprocessing) if d.name == name]
+    return Method(detector, settings)
+
+
+def _settings_of(card: dict[str, Any]) -> DetectorSettings:
+    stored = {k: v for k, v in card.get("detector", {}).items() if k != "threshold"}
+    if isinstance(stored.get("t"), Sequence):
+        stored["t"] = tuple(int(t) for t in stored["t"])
+    if "postprocessing" in stored:
+        sizes = {name: int(size) for name, size in stored["postprocessing"].items()}
+        stored["postprocessing"] = PostProcessing(**sizes)
+    return DetectorSettings(**stored)

@@ -1,0 +1,41 @@
+"""What every test shares: one thread, no window, repeatable random cases, the real scans."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch and matplotlib are imported. Several test processes run beside one another, and
+# one thread each makes sums repeat bit for bit.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from hypothesis import settings
+
+# The same cases in every run and on every machine, however slow it is.
+settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slow tests first, so that no process waits for one alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real scans that MASKDIFF_REAL names; the test is skipped without one."""
+    named = os.environ.get("MASKDIFF_REAL")
+    if not named:
+        pytest.skip("set MASKDIFF_REAL to a folder of real scans to run this test")
+    folder = Path(named).resolve()
+    if not folder.is_dir():
+        pytest.fail(f"MASKDIFF_REAL={named} is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's top folder."""
+    return Path(__file__).resolve().parent.parent

@@ -1,0 +1,402 @@
+"""Training: it learns, it repeats, it survives being killed, and several processes agree."""
+
+import copy
+import itertools
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+from train_discs import CONFIG, Discs
+
+from maskdiff_edu import train as training
+from maskdiff_edu.checkpoints import CheckpointError, load_checkpoint, load_pretrained
+from maskdiff_edu.devices import Processes, choose_device, choose_precision
+from maskdiff_edu.masks import no_corruption
+from maskdiff_edu.train import (
+    CHECKPOINT,
+    PRESETS,
+    TrainConfig,
+    denoising_loss,
+    dry_run,
+    fit,
+    make_corruption,
+    make_schedule,
+    train,
+)
+from maskdiff_edu.train_state import TrainState, learning_rate
+from maskdiff_edu.unet import PRESETS as UNETS
+from maskdiff_edu.unet import UNet, UNetConfig
+
+CPU = torch.device("cpu")
+SCRIPT = Path(__file__).with_name("train_discs.py")
+
+
+SMALL = UNet(UNetConfig((8, 16), 1, 2, True, False, 8, 8))  # where the network plays no part
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same_bits(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert_close(a[name], b[name], rtol=0, atol=0, msg=lambda text, name=name: name + text)
+
+
+def run(config=CONFIG, **options):
+    """All steps: their losses, and the averaged weights at the end."""
+    losses = []
+    for step in train(config, Discs(), device="cpu", **options):
+        losses.append(step.loss)
+    return torch.stack(losses), weights(step.model)
+
+
+def shell(*arguments):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], text=True, **pipes)
+
+
+def test_it_learns():
+    config = replace(CONFIG, steps=60, corruption="none", warmup=10)
+    losses, _ = run(config)
+    assert losses[-10:].mean() < 0.4 * losses[:5].mean()
+
+
+def test_each_step_reports_itself():
+    steps = list(itertools.islice(train(CONFIG, Discs(), device="cpu"), 3))
+    assert [step.number for step in steps] == [1, 2, 3]
+    assert [step.lr for step in steps] == [learning_rate(CONFIG, n) for n in range(3)]
+    assert all(step.loss.shape == () and not step.loss.requires_grad for step in steps)
+    assert all(step.seconds > 0 for step in steps)
+    assert isinstance(steps[0].model, UNet) and not steps[0].model.training
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ipm", "fpm", "fpm-cm"])
+def test_every_preset_hides_what_its_name_says(name):
+    config = PRESETS[name]
+    images, brain_masks = Discs().batch(0, 0, 32)
+    hidden = make_corruption(config)(images, brain_masks, torch.Generator().manual_seed(0))
+    changed = ((hidden - images).abs() > 1e-6)[brain_masks].float().mean().item()
+    low, high = {"ddpm": (0, 0), "ipm": (0.05, 0.7), "fpm": (0.95, 1), "fpm-cm": (0.05, 0.7)}[name]
+    assert low <= changed <= high
+    losses, _ = run(replace(config, batch_size=2, steps=2))
+    assert losses.isfinite().all()
+
+
+def test_the_network_sees_the_masked_and_is_asked_for_the_clean_slice():
+    """With the schedule's numbers in the open, by plain formulas."""
+    config = replace(CONFIG, noise="gaussian", t_min=100, t_max=100, loss="l2")
+    x_0, brain_masks = Discs().batch(0, 0, 4)
+    seen = []
+
+    def model(x_t, t):
+        seen.append((x_t, t))
+        return 0.3 * x_t
+
+    def hide(images, _, __):
+        return images * 0
+
+    schedule = make_schedule(config)
+    generator = torch.Generator().manual_seed(5)
+    loss = denoising_loss(model, x_0, brain_masks, hide, schedule, config, generator)
+    (x_t, t) = seen[0]
+    eps = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(5))
+    time = (101 / 1000 + 0.008) / 1.008
+    alphas_bar = math.cos(time * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    assert t.tolist() == [100] * 4
+    assert_close(x_t, math.sqrt(1 - alphas_bar) * eps, rtol=1e-4, atol=1e-5)
+    assert_close(loss, ((0.3 * x_t - x_0) ** 2).mean())
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_the_other_predictions_train_too(prediction):
+    losses, _ = run(replace(CONFIG, prediction=prediction, steps=3, schedule="linear"))
+    assert losses.isfinite().all()
+
+
+def test_batch_n_follows_from_seed_and_n_alone():
+    def batches(config, **options):
+        seen = []
+
+        def spy(images, brain_masks, generator):
+            seen.append((images.clone(), torch.rand(3, generator=generator)))
+            return images
+
+        for _ in train(config, Discs(), corrupt=spy, device="cpu", **options):
+            torch.rand(7)  # torch's own generator plays no part
+        return seen
+
+    config = replace(CONFIG, steps=4)
+    first, again = batches(config), batches(replace(config, lr=1e-5))
+    for (images, random), (images_again, random_again) in zip(first, again, strict=True):
+        assert_close(images, images_again, rtol=0, atol=0)
+        assert_close(random, random_again, rtol=0, atol=0)
+    other_seed = batches(replace(config, seed=1))
+    draws = [tuple(random.tolist()) for _, random in first + other_seed]
+    assert len(set(draws)) == 8
+
+
+def test_the_same_settings_give_the_same_weights_and_another_seed_others():
+    short = replace(CONFIG, steps=3)
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    losses, one = run(short)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    losses_again, two = run(short)
+    assert_close(losses, losses_again, rtol=0, atol=0)
+    assert_same_bits(one, two)
+    other = TrainState(replace(short, seed=1), CPU, None).net
+    assert not torch.equal(other.stem.weight, TrainState(short, CPU, None).net.stem.weight)
+
+
+def test_a_mask_of_your_own_in_a_few_lines():
+    """A function from images to images, and nothing else to register."""
+
+    def hide_the_left_half(images, brain_masks, generator):
+        half = torch.arange(images.shape[-1]) >= images.shape[-1] // 2
+        shade = torch.rand(len(images), 1, 1, 1, generator=generator)
+        return torch.where(half & brain_masks, shade, images)
+
+    losses, mine = run(replace(CONFIG, steps=3), corrupt=hide_the_left_half)
+    plain_losses, plain = run(replace(CONFIG, steps=3), corrupt=no_corruption)
+    assert not torch.equal(losses, plain_losses)
+    assert not torch.equal(mine["head.weight"], plain["head.weight"])
+
+
+def test_a_training_can_start_from_another_ones_network():
+    _, trained = run(replace(CONFIG, steps=3))
+    start = UNet(UNETS["tiny"])
+    start.load_state_dict(trained)
+    first = next(train(replace(CONFIG, lr=0.0), Discs(), start=start, device="cpu"))
+    assert_same_bits(weights(first.model), trained)
+    assert_same_bits(weights(start), trained)
+
+
+# Pieces of a step
+
+
+def test_the_learning_rate_rises_then_falls_as_a_cosine():
+    config = TrainConfig(lr=2.0, warmup=10, steps=110)
+    assert learning_rate(config, 0) == pytest.approx(0.2)
+    assert learning_rate(config, 9) == learning_rate(config, 10) == pytest.approx(2)
+    assert learning_rate(config, 60) == pytest.approx(1)
+    assert learning_rate(config, 110) == pytest.approx(0)
+    rates = [learning_rate(config, n) for n in range(10, 110)]
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate(replace(config, warmup=0), 0) == 2
+
+
+def test_a_step_is_adamw_with_clipping_and_averaging():
+    """Against torch's plain optimiser and the written-out average."""
+    config = replace(CONFIG, max_grad_norm=0.01, lr=0.01, weight_decay=0.1, ema_decay=0.6)
+    state = TrainState(config, CPU, None)
+    net, average = copy.deepcopy(state.net), copy.deepcopy(state.net)
+    plain = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=0.1, fused=False)
+    x_t, t = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.ones(2)
+    for n in range(12):
+        lr = state.update((state.model(x_t, t) - 1).square().mean() * 10)
+        plain.zero_grad()
+        ((net(x_t, t) - 1).square().mean() * 10).backward()
+        norm = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+        for parameter in net.parameters():
+            parameter.grad *= min(1, 0.01 / norm)
+        plain.param_groups[0]["lr"] = lr
+        plain.step()
+        decay = min(0.6, (1 + n) / (10 + n))
+        for mean, parameter in zip(average.parameters(), net.parameters(), strict=True):
+            mean.data = decay * mean.data + (1 - decay) * parameter.data
+    assert norm > 0.01  # clipping had something to do
+    assert_close(weights(state.net), weights(net), rtol=1e-3, atol=1e-5)
+    assert_close(weights(state.average), weights(average), rtol=1e-3, atol=1e-5)
+
+
+def test_half_precision_with_scaled_gradients_follows_float32():
+    config = replace(CONFIG, steps=4)
+    exact, _ = run(config, start=SMALL)
+    for precision in ("float16", "bfloat16"):
+        half, _ = run(replace(config, precision=precision), start=SMALL)
+        assert not torch.equal(half, exact)
+        assert_close(half, exact, rtol=0.02, atol=0)
+
+
+def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale():
+    state = TrainState(replace(CONFIG, precision="float16"), CPU, SMALL)
+    before, scale = weights(state.net), state.scaler.get_scale()
+    state.update(state.model(torch.zeros(1, 1, 16, 16), torch.zeros(1)).sum() * math.inf)
+    assert_same_bits(weights(state.net), before)
+    assert state.scaler.get_scale() == scale / 2
+
+
+def test_no_device_mix_up_and_no_hidden_synchronisation_on_the_meta_device():
+    """Meta tensors refuse to mix with the CPU's and have no value to hand to Python."""
+    config = replace(CONFIG, precision="float32")
+    with torch.device("meta"):
+        net = UNet(UNETS["tiny"])
+        x_0, brain_masks = torch.zeros(4, 1, 96, 96), torch.ones(4, 1, 96, 96, dtype=torch.bool)
+    schedule = make_schedule(config).to("meta")
+    for corruption in ("none", "ipm", "fpm", "fpm-cm"):
+        corrupt = make_corruption(replace(config, corruption=corruption))
+        loss = denoising_loss(net, x_0, brain_masks, corrupt, schedule, config)
+        loss.backward()
+        assert loss.device.type == net.stem.weight.grad.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 0}, {"batch_size": 0}, {"t_min": 300}, {"t_max": 1000}, {"t_min": -1},
+     {"corruption": "blur"}, {"schedule": "sine"}, {"unet": "huge"}, {"precision": "int8"},
+     {"prediction": "x_1"}, {"loss": "l3"}, {"noise": "salt"}],
+)  # fmt: skip
+def test_settings_that_make_no_sense(settings):
+    with pytest.raises(ValueError, match="got"):
+        next(train(replace(CONFIG, **settings), Discs(), device="cpu"))
+
+
+def test_devices_and_precision():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match="got 'abacus'"):
+        choose_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no cuda device"):
+            choose_device("cuda:1")
+    assert choose_precision("float16", CPU) == torch.float16
+    assert choose_precision("auto", CPU) in (torch.bfloat16, torch.float32)
+    assert choose_precision("auto", torch.device("mps")) == torch.float16
+
+
+# Interrupted and resumed
+
+
+def test_more_steps_go_on_and_a_finished_training_has_none_left(tmp_path):
+    run(replace(CONFIG, steps=2), out=tmp_path)
+    more = replace(CONFIG, steps=4)
+    again = list(train(more, Discs(), device="cpu", out=tmp_path, resume=True))
+    assert [step.number for step in again] == [3, 4]
+    assert list(train(more, Discs(), device="cpu", out=tmp_path, resume=True)) == []
+    restarted = next(train(more, Discs(), device="cpu", out=tmp_path))
+    assert restarted.number == 1
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path):
+    run(replace(CONFIG, steps=1), out=tmp_path)
+    with pytest.raises(CheckpointError, match=r"trained with lr=0\.001, not 0\.5"):
+        next(train(replace(CONFIG, lr=0.5), Discs(), device="cpu", out=tmp_path, resume=True))
+
+
+def test_resuming_from_a_file_without_the_optimiser_is_refused(tmp_path):
+    fit(replace(CONFIG, steps=1), Discs(), out=tmp_path, device="cpu")
+    (tmp_path / "model.safetensors").rename(tmp_path / CHECKPOINT)
+    with pytest.raises(CheckpointError, match="trained with"):
+        next(train(CONFIG, Discs(), device="cpu", out=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_stopped_at_any_step_it_ends_in_the_same_bits(tmp_path, precision):
+    config = replace(CONFIG, steps=6, precision=precision)
+    options = {"start": SMALL, "save_every": 1}
+    losses, whole = run(config, **options)
+    for stop in (1, 4):
+        steps = train(config, Discs(), device="cpu", out=tmp_path / str(stop), **options)
+        list(itertools.islice(steps, stop))
+        steps.close()
+        rest, resumed = run(config, out=tmp_path / str(stop), resume=True, **options)
+        assert_close(rest, losses[stop:], rtol=0, atol=0)
+        assert_same_bits(resumed, whole)
+
+
+def test_killed_without_warning_it_ends_in_the_same_bits(tmp_path):
+    """SIGKILL at a random step; what is on disk then is a whole checkpoint to go on from."""
+    child = shell(SCRIPT, tmp_path / "killed", CONFIG.steps, 0.05)
+    wanted = np.random.default_rng().integers(1, 6)
+    reported = list(itertools.islice(child.stdout, int(wanted)))
+    child.kill()
+    _, errors = child.communicate()
+    assert len(reported) == wanted, errors
+    assert wanted <= load_checkpoint(tmp_path / "killed" / CHECKPOINT)[1]["step"] < CONFIG.steps
+    child = shell(SCRIPT, tmp_path / "killed", CONFIG.steps)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 0, errors
+
+    run(CONFIG, out=tmp_path / "whole")
+    killed, about = load_checkpoint(tmp_path / "killed" / CHECKPOINT)
+    whole, _ = load_checkpoint(tmp_path / "whole" / CHECKPOINT)
+    assert about["step"] == CONFIG.steps
+    assert_same_bits(killed, whole)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [CHECKPOINT]
+
+
+# Several processes
+
+
+def test_the_shares_of_all_processes_make_the_batch():
+    batch = list(range(12))
+    shares = [batch[Processes(rank, rank, 3).share(12)] for rank in range(3)]
+    assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    with pytest.raises(ValueError, match="multiple of the 3 processes, got 16"):
+        Processes(0, 0, 3).share(16)
+
+
+def test_two_processes_follow_one(tmp_path):
+    child = shell(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        SCRIPT, tmp_path / "two", 20,
+    )  # fmt: skip
+    printed, errors = child.communicate(timeout=240)
+    assert child.returncode == 0, errors
+    lines = sorted(line.split()[1:] for line in printed.splitlines() if line.startswith("step "))
+    assert lines[::2] == lines[1::2]  # both report the loss of the whole batch
+    two = torch.tensor(
+        [float(loss) for _, loss in sorted(lines[::2], key=lambda pair: int(pair[0]))]
+    )
+    one, _ = run(replace(CONFIG, steps=20), out=tmp_path / "one")
+    assert_close(two, one, rtol=1e-4, atol=0)
+    a, _ = load_checkpoint(tmp_path / "one" / CHECKPOINT)
+    b, _ = load_checkpoint(tmp_path / "two" / CHECKPOINT)
+    assert a.keys() == b.keys()
+
+
+# For use
+
+
+def test_fit_leaves_a_model_with_its_card_and_other_files_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    config = replace(CONFIG, steps=3)
+    model = fit(config, Discs(), out=tmp_path, command="train it", device="cpu")
+    expected = run(config)[1]
+    assert_same_bits(weights(model), expected)
+    loaded, card = load_pretrained(tmp_path / "model.safetensors")
+    assert_close(weights(loaded), expected, rtol=1e-3, atol=1e-5)
+    assert card["command"] == "train it" and card["step"] == 3 and card["seconds"] > 0
+    assert TrainConfig(**card["train"]) == config
+    assert card["torch"] == torch.__version__
+    assert json.loads((tmp_path / "model.json").read_text()) == card
+    names = {"notes.txt", CHECKPOINT, "model.safetensors", "model.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    again = fit(config, Discs(), out=tmp_path, resume=True, device="cpu")  # nothing left to do
+    assert_same_bits(weights(again), expected)
+
+
+def test_a_dry_run_multiplies_the_typical_step(monkeypatch):
+    clock = iter([0.0, 5.0, 7.0, 9.0, 21.0, 99.0])  # began, then the end of each step
+
+    def pretend(config, pool, *, device):
+        images, brain_masks = pool.batch(0, 0, 3)
+        assert images.shape == (3, 1, 96, 96) and brain_masks.dtype == torch.bool
+        while True:
+            yield training.Step(1, torch.tensor(0.0), 0.0, 0.0, None)
+
+    monkeypatch.setattr(training, "train", pretend)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    cost = dry_run(TrainConfig(steps=100), device="cpu", seconds=20)
+    assert (cost.steps_measured, cost.seconds_a_step, cost.seconds) == (4, 2.0, 200.0)
+    assert cost.peak_memory is None or cost.peak_memory > 10**7

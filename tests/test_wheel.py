@@ -1,0 +1,72 @@
+"""The wheel as a user gets it: installed where nothing else is, it does its main job.
+
+Everything a checkout has and a wheel might lack shows here: a data file left out, a package
+that only the tests depend on, a path that exists only in the repository.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command as a stranger would: no import path of ours; show its output if it fails."""
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "MASKDIFF_REAL"}
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = [str(part) for part in command]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=1200)
+    shown = f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, shown
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, root, cwd=folder)
+    [built] = folder.glob("maskdiff_edu-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an environment that holds the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    found = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    pip = (found / "python", "-m", "pip", "--disable-pip-version-check")
+    lock = root / "requirements.lock"
+    run(*pip, "install", "--quiet", "--no-compile", "--constraint", lock, wheel, cwd=folder)
+    return found
+
+
+def test_wheel_holds_the_package_with_its_data_and_licences(wheel: Path, root: Path) -> None:
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    package = [path for path in (root / "maskdiff_edu").rglob("*") if path.is_file()]
+    expected = {path.relative_to(root).as_posix() for path in package if path.suffix != ".pyc"}
+    assert expected - inside == set()
+    assert {name.rpartition("/")[2] for name in inside} >= {"LICENSE", "NOTICE.txt"}
+    assert {name.partition("/")[0].partition("-")[0] for name in inside} == {"maskdiff_edu"}
+
+
+def test_installed_version_is_the_built_one(wheel: Path, programs: Path, tmp_path: Path) -> None:
+    ask = "from importlib.metadata import version; print(version('maskdiff_edu'))"
+    installed = run(programs / "python", "-c", ask, cwd=tmp_path).strip()
+    assert wheel.name.startswith(f"maskdiff_edu-{installed}-")
+
+
+def test_demo_runs_where_only_the_wheel_is(programs: Path, tmp_path: Path) -> None:
+    run(programs / "maskdiff-edu", "demo", "--out", tmp_path / "out", cwd=tmp_path)
+    written = {path.name: path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"anomaly.nii.gz", "reconstruction.nii.gz", "report.html", "scores.json"} <= set(written)
+    assert json.loads(written["scores.json"].read_text(encoding="utf-8"))
