@@ -16,6 +16,8 @@ LIBRARY := $(shell find maskdiff_edu -type f -not -path '*/__pycache__/*' 2>/dev
 
 # One thread a process: two test processes with many threads each slow one another down.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Progress bars go to stderr, which a chapter may not use.
+NO_BARS := TQDM_DISABLE=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
@@ -53,7 +55,7 @@ _build/.library: $(LIBRARY) $(STAMP)
 
 # --all: a page that was not read again would not repeat its warning, and -W would miss it.
 book: $(STAMP) _build/.library  ## execute the chapters and render them into _build/html
-	$(BIN)/jupyter-book build . --all -W --keep-going
+	$(NO_BARS) $(BIN)/jupyter-book build . --all -W --keep-going
 	@echo; echo "Open $(CURDIR)/_build/html/index.html"
 
 test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
@@ -61,10 +63,10 @@ test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
 	$(BIN)/ruff format --check .
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		-m 'slow or not slow' tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
+	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
 notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
-	$(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
+	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
 
 bench: $(BENCH_STAMP)  ## speed, beside other libraries
 	@set -e; for script in tests/bench_*.py; do \

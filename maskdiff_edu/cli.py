@@ -38,7 +38,7 @@ DEMO = ("test", "tumour")  # the demo's patient is the first of this split and k
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 
@@ -74,7 +74,7 @@ def score(
     --brain-mask the brain is where the scan is not 0. A folder gives one sub-folder a scan: masks
     are found by their names (NAME_brainmask, NAME_seg), and bad scans are listed.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     maskdiff-edu score scan.nii.gz --out scored
 
@@ -109,7 +109,7 @@ def demo(
 ) -> None:
     """Score a shipped patient: the first tumour of the synthetic test subjects.
 
-    [bold]Example[/bold]
+    **Example**
 
     maskdiff-edu demo --out demo
     """
@@ -135,7 +135,7 @@ def phantom(
 ) -> None:
     """Write synthetic subjects as NIfTI, one folder each: scan, brain mask, lesion mask.
 
-    [bold]Example[/bold]
+    **Example**
 
     maskdiff-edu phantom --kind ms --n 3 --out patients
     """

@@ -56,7 +56,7 @@ def evaluate(
 
     The threshold for Dice comes from healthy validation subjects; with --data, from the card.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     maskdiff-edu evaluate --model intensity --n 5 --out intensity.json
 
@@ -96,7 +96,7 @@ def train(
 ) -> None:
     """Train a model on healthy brains. Ctrl-C stops it; --resume goes on from the checkpoint.
 
-    [bold]Examples[/bold]
+    **Examples**
 
     maskdiff-edu train --preset fpm-cm --dry-run --out model
 

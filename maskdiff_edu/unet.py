@@ -48,7 +48,7 @@ class UNetConfig:
 
 
 PRESETS = {
-    "tiny": UNetConfig((64, 64, 64), 1, 2, True, False, 64, 8),
+    "tiny": UNetConfig((32, 64, 88), 1, 2, True, False, 64, 8),
     "paper": UNetConfig(),
 }
 

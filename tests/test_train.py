@@ -228,6 +228,15 @@ def test_half_precision_with_scaled_gradients_follows_float32():
         assert_close(half, exact, rtol=0.02, atol=0)
 
 
+def test_scaled_gradients_are_unscaled_before_they_are_clipped():
+    norms = []
+    for precision in ("float32", "float16"):
+        state = TrainState(replace(CONFIG, precision=precision, max_grad_norm=0.01), CPU, SMALL)
+        state.update((state.model(torch.zeros(1, 1, 16, 16), torch.zeros(1)) - 1).square().mean())
+        norms.append(torch.stack([p.grad.norm() for p in state.net.parameters()]).norm())
+    assert_close(norms[1], norms[0], rtol=1e-2, atol=0)
+
+
 def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale():
     state = TrainState(replace(CONFIG, precision="float16"), CPU, SMALL)
     before, scale = weights(state.net), state.scaler.get_scale()

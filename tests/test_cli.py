@@ -1,0 +1,404 @@
+"""Every command as it is typed: what it writes, what it says, and its exit code."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from maskdiff_edu import cli_models, evaluation, models
+from maskdiff_edu.atlas import load_template
+from maskdiff_edu.checkpoints import load_pretrained, save_model
+from maskdiff_edu.cli import app
+from maskdiff_edu.train import CHECKPOINT, PRESETS, Cost
+from maskdiff_edu.unet import UNet, UNetConfig
+
+AFFINE = np.diag([2.0, 2, 2, 1])
+SHAPE = (48, 60, 12)
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def brain_image():
+    """An ellipsoid of varied tissue without skull, with a bright block in it, and that block."""
+    x, y, z = np.indices(SHAPE)
+    inside = ((x - 24) / 18) ** 2 + ((y - 30) / 24) ** 2 + ((z - 6) / 7) ** 2 < 1
+    texture = np.random.default_rng(0).uniform(0.5, 1.5, SHAPE)
+    lesion_mask = inside & (abs(x - 30) < 4) & (abs(y - 30) < 4) & (abs(z - 6) < 2)
+    return np.where(inside, 100 * texture + 120 * lesion_mask, 0), inside, lesion_mask
+
+
+def write(path, volume, affine=AFFINE):
+    nib.save(nib.Nifti1Image(np.asarray(volume, np.float32), affine), path)
+    return path
+
+
+@pytest.fixture
+def scan(tmp_path):
+    image, brain_mask, lesion_mask = brain_image()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "p_brainmask.nii.gz", brain_mask)
+    write(folder / "p_seg.nii.gz", lesion_mask)
+    return write(folder / "p_t2.nii.gz", image)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network that nobody trained, with a card."""
+    torch.manual_seed(0)
+    network = UNet(UNetConfig((8, 8), 1, 4, False, False, 8, 4))
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    path = tmp_path_factory.mktemp("model") / "fresh.safetensors"
+    settings = {"t": 120, "draws": 1, "threshold": 0.25}
+    card = {"train": dataclasses.asdict(PRESETS["fpm-cm"]), "detector": settings}
+    save_model(path, network, card)
+    return path
+
+
+def test_score_writes_maps_numbers_and_a_report(scan, weights, tmp_path):
+    seg = scan.with_name("p_seg.nii.gz")
+    done = run("score", scan, "--lesion-mask", seg, "--model", weights, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"anomaly.nii.gz", "reconstruction.nii.gz", "scores.json", "report.html"}
+    for name in ("anomaly", "reconstruction"):
+        image = nib.load(tmp_path / "out" / f"{name}.nii.gz")
+        assert image.shape == SHAPE
+        np.testing.assert_allclose(image.affine, AFFINE)
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["settings"]["t"] == 120 and scores["threshold"] == 0.25
+    assert {"auprc", "dice", "best_dice"} <= set(scores["lesion"]["method"])
+    assert f"AUPRC {scores['lesion']['method']['auprc']:.3f}" in done.stdout
+
+
+def test_options_replace_the_cards_settings_and_drop_its_threshold(scan, weights, tmp_path):
+    options = ("--t", 100, "--t", 200, "--draws", 2, "--residual", "absolute", "--seed", 5)
+    out = tmp_path / "out"
+    assert run("score", scan, "--model", weights, *options, "--out", out).exit_code == 0
+    scores = json.loads((out / "scores.json").read_text())
+    used = {"t": [100, 200], "draws": 2, "residual": "absolute", "seed": 5}
+    assert scores["settings"].items() >= used.items()
+    assert scores["threshold"] is None and scores["lesion"] is None
+
+
+def test_intensity_makes_no_reconstruction(scan, tmp_path):
+    assert run("score", scan, "--model", "intensity", "--out", tmp_path / "out").exit_code == 0
+    assert not (tmp_path / "out" / "reconstruction.nii.gz").exists()
+
+
+def bad_inputs(folder, scan):
+    """Name of the case -> (arguments, what the line has to say)."""
+    image, brain_mask, _ = brain_image()
+    (folder / "text.nii").write_text("not a scan")
+    truncated = folder / "truncated.nii.gz"
+    truncated.write_bytes(scan.read_bytes()[:2000])
+    files = {
+        "flat": write(folder / "flat.nii.gz", image[..., 6]),
+        "frames": write(folder / "frames.nii.gz", np.stack([image, image], -1)),
+        "nan": write(folder / "nan.nii.gz", np.where(brain_mask, image, np.nan)),
+        "constant": write(folder / "constant.nii.gz", np.ones(SHAPE)),
+        "empty": write(folder / "empty.nii.gz", np.zeros(SHAPE)),
+        "other": write(folder / "other.nii.gz", image[1:]),
+        "moved": write(folder / "moved.nii.gz", brain_mask, np.diag([2.0, 2, 3, 1])),
+    }
+    huge = nib.Nifti1Header()
+    huge.set_data_shape((30000, 30000, 3000))
+    (folder / "huge.nii").write_bytes(huge.binaryblock + bytes(4))
+    backwards = nib.load(scan).header.copy()
+    backwards["pixdim"][1] = -2
+    (folder / "backwards.nii").write_bytes(backwards.binaryblock + bytes(4))
+    return {
+        "missing": ((folder / "none.nii.gz",), "no such file"),
+        "text": ((folder / "text.nii",), "expected a NIfTI header"),
+        "truncated": ((truncated,), "expected all voxels"),
+        "flat": ((files["flat"],), "3-D"),
+        "frames": ((files["frames"],), "several frames"),
+        "nan": ((files["nan"],), "NaN"),
+        "constant": ((files["constant"],), "constant"),
+        "empty": ((files["empty"],), "constant 0"),
+        "empty brain mask": ((scan, "--brain-mask", files["empty"]), "empty one"),
+        "other brain mask": ((scan, "--brain-mask", files["other"]), "expected the grid"),
+        "other lesion mask": ((scan, "--lesion-mask", files["moved"]), "expected the grid"),
+        "huge": ((folder / "huge.nii",), "at most"),
+        "backwards": ((folder / "backwards.nii",), "positive voxel sizes"),
+        "mask for a folder": ((folder, "--brain-mask", scan), "came a folder"),
+        "no model": ((scan, "--model", folder / "none.safetensors"), "there is no such file"),
+        "pickle": ((scan, "--model", folder / "text.nii"), "not a safetensors file"),
+        "needless option": ((scan, "--draws", 3), "expected no draws"),
+        "device": ((scan, "--device", "abacus", "--model", "fresh"), "device must be"),
+    }
+
+
+CASES = (
+    "missing text truncated flat frames nan constant empty huge backwards pickle device".split()
+    + ["empty brain mask", "other brain mask", "other lesion mask", "mask for a folder"]
+    + ["no model", "needless option"]
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_gives_one_line_and_no_output(case, scan, tmp_path):
+    arguments, says = bad_inputs(scan.parent, scan)[case]
+    model = () if "--model" in arguments else ("--model", "intensity")
+    before = sorted(tmp_path.rglob("*"))
+    done = run("score", *arguments, *model, "--out", tmp_path / "new" / "out")
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ") and says in line
+    named = Path(str(arguments[-1] if len(arguments) > 1 else arguments[0])).name
+    assert case in ("device", "needless option", "mask for a folder") or named in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_bad_input_is_tried(scan):
+    assert set(CASES) == set(bad_inputs(scan.parent, scan))
+
+
+@pytest.mark.parametrize("t", ["1000", "-1"])
+def test_a_time_outside_the_schedule_is_refused(scan, weights, tmp_path, t):
+    done = run("score", scan, "--model", weights, "--t", t, "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "t must lie in 0..999" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["train", "detector"])
+def test_a_broken_card_is_refused(scan, weights, tmp_path, key):
+    model = tmp_path / "broken.safetensors"
+    model.write_bytes(weights.read_bytes())
+    card = {**json.loads(weights.with_suffix(".json").read_text()), key: {"t": {"a": 1}}}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    done = run("score", scan, "--model", model, "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "broken.safetensors: expected a card" in done.stderr
+
+
+def test_a_scan_with_its_skull_is_scored_with_a_warning(tmp_path):
+    image = np.random.default_rng(0).uniform(1, 2, (100, 110, 60))
+    path = write(tmp_path / "head.nii.gz", image)
+    done = run("score", path, "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"warning: {path}") and "strip it or give a brain mask" in line
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["notes"] == [line[9:]]
+
+
+def test_a_folder_keeps_the_good_and_lists_the_bad(scan, tmp_path):
+    (scan.parent / "q_t2.nii.gz").write_text("broken")
+    done = run("score", scan.parent, "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p"]
+    assert json.loads((tmp_path / "out" / "p" / "scores.json").read_text())["lesion"]
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert "q_t2.nii.gz" in errors[0] and errors[-1].endswith("not scored: q")
+    assert "1 of 2 scans" in done.stdout
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_any_work(scan, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    for command in (("score", scan), ("demo",), ("phantom",), ("train", "--preset", "ddpm")):
+        for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+            done = run(*command, "--out", out)
+            assert done.exit_code == 2, command
+            assert "file" in done.stderr and "Traceback" not in done.output
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(scan, tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        done = run("score", scan, "--model", "intensity", "--out", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert str(tmp_path / "out") in line and "too large" in line
+    assert sorted(tmp_path.iterdir()) == [scan.parent]
+
+
+def test_demo_scores_the_first_tumour_of_the_test_subjects(weights, tmp_path):
+    done = run("demo", "--model", weights, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["scan"] == "phantom-210000-tumour-210000"
+    assert 0 < scores["lesion"]["prevalence"] < 0.2
+    assert (tmp_path / "report.html").exists()
+
+
+def test_phantom_writes_subjects_that_score_reads(tmp_path):
+    done = run("phantom", "--kind", "ms", "--n", 1, "--slices", 20, "--out", tmp_path / "made")
+    assert done.exit_code == 0, done.output
+    [subject] = (tmp_path / "made").iterdir()
+    endings = {path.name.removeprefix(subject.name) for path in subject.iterdir()}
+    assert endings == {"_t2.nii.gz", "_brainmask.nii.gz", "_seg.nii.gz"}
+    assert nib.load(subject / f"{subject.name}_t2.nii.gz").shape == (96, 96, 20)
+    done = run("score", tmp_path / "made", "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    [scores] = (tmp_path / "out").glob("*/scores.json")
+    assert json.loads(scores.read_text())["lesion"]
+
+
+def start(*words, cwd):
+    command = [sys.executable, "-m", "maskdiff_edu.cli", *map(str, words)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=cwd, env=env, **pipes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_leaves_nothing(tmp_path):
+    """Interrupted while it writes: there is a folder beside the output, and then there is none."""
+    process = start("phantom", "--n", 500, "--out", tmp_path / "out", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "interrupted: nothing was left half written"
+    assert "Traceback" not in stdout + stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def healthy(tmp_path):
+    """A folder of one healthy scan, so that a training need not make any."""
+    template = load_template()
+    folder = tmp_path / "healthy"
+    folder.mkdir()
+    write(folder / "mni_t2.nii.gz", template.image, template.affine)
+    return folder
+
+
+def test_train_saves_a_model_that_scores_and_resumes(healthy, scan, tmp_path, monkeypatch):
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    command = ("train", "--preset", "fpm", "--data", healthy, "--out", out, "--steps")
+    assert run(*command, 1).exit_code == 0
+    again = run(*command, 2)
+    assert again.exit_code == 2 and "--resume" in again.stderr
+    assert run(*command, 2, "--resume").exit_code == 0
+    _, card = load_pretrained(out / "model.safetensors")
+    assert card["step"] == 2 and "--preset fpm" in card["command"]
+    assert str(tmp_path) not in json.dumps(card), "a card tells nothing about the machine"
+    assert (out / "mine.txt").read_text() == "kept"
+    score = ("score", scan, "--model", out / "model.safetensors", "--draws", 1)
+    assert run(*score, "--out", tmp_path / "scored").exit_code == 0
+
+
+def test_ctrl_c_in_a_training_says_how_to_go_on(healthy, tmp_path, monkeypatch):
+    def interrupted(config, pool, *, out, **options):
+        (Path(out) / CHECKPOINT).parent.mkdir(exist_ok=True)
+        (Path(out) / CHECKPOINT).write_bytes(b"so far")
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli_models.training, "fit", interrupted)
+    out = tmp_path / "model"
+    done = run("train", "--preset", "ddpm", "--data", healthy, "--steps", 1, "--out", out)
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1].endswith(f"go on from {out / CHECKPOINT} with --resume")
+    assert (out / CHECKPOINT).exists()
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli_models.training, "dry_run", lambda config, device: Cost(9, 0.5, 60, None))
+    done = run("train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert "120 steps of 16 slices: 1.0 minutes (0.50 s a step" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_lists_models_with_their_numbers(weights, monkeypatch):
+    found = {"auprc": 0.6, "ci": [0.5, 0.7], "prevalence": 0.03, "intensity": 0.1}
+    monkeypatch.setattr(models, "available_models", lambda: ["fresh"])
+    monkeypatch.setattr(models, "load_pretrained", lambda name: (None, {"phantom": {"ms": found}}))
+    about = json.loads(run("info", "--json").stdout)
+    assert about["models"] == {"fresh": {"phantom": {"ms": found}}}
+    assert about["torch"] == torch.__version__ and "cpu" in about["devices"]
+    assert "AUPRC 0.600 [0.500, 0.700]" in run("info").stdout
+
+
+def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
+    write(scan.with_name("q_t2.nii.gz"), nib.load(scan).get_fdata() ** 1.1)
+    write(scan.with_name("q_seg.nii.gz"), nib.load(scan.with_name("p_seg.nii.gz")).get_fdata())
+    out = tmp_path / "numbers.json"
+    done = run("evaluate", "--data", scan.parent, "--model", weights, "--out", out)
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    group = found["groups"]["data"]
+    assert found["threshold"] == 0.25 and group["n"] == group["n_lesion"] == 2
+    each = [subject["method"]["auprc"] for subject in group["subjects"]]
+    assert group["mean"]["method"]["auprc"]["value"] == pytest.approx(np.mean(each))
+    low, high = group["mean"]["method"]["auprc"]["ci"]
+    assert min(each) <= low <= high <= max(each)
+    assert 0 < group["prevalence"] < group["pooled"]["intensity"]["auprc"]
+
+
+def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, monkeypatch):
+    """Small stand-ins for the subjects: the path from numbers to card is what is tested."""
+    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(evaluation, "make_phantom", stand_in)
+    model = tmp_path / "copy.safetensors"
+    for ending in (".safetensors", ".json"):
+        model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
+    kinds = ("--kinds", "ms", "--kinds", "healthy", "--n", 2, "--n-validation", 1)
+    done = run("evaluate", "--model", model, *kinds, "--card", "--out", tmp_path / "numbers.json")
+    assert done.exit_code == 0, done.output
+    card = json.loads(model.with_suffix(".json").read_text())
+    found = json.loads((tmp_path / "numbers.json").read_text())
+    assert card["detector"]["threshold"] == found["threshold"] != 0.25
+    assert card["detector"]["t"] == 120
+    assert set(card["phantom"]) == {"ms"}
+    assert card["phantom"]["ms"]["auprc"] == found["groups"]["ms"]["mean"]["method"]["auprc"]["value"]
+    assert {"ci", "prevalence", "intensity"} <= set(card["phantom"]["ms"])
+    assert found["groups"]["ms"]["auroc_volume"]["intensity"] == 1
+    rate = found["groups"]["healthy"]["subjects"][0]["false_positive_rate"]
+    assert 0 < rate < 0.05, "the threshold lets through about one healthy voxel in a hundred"
+    build = models.build_method(model)
+    assert build.threshold == found["threshold"], "used from now on"
+
+
+class Here:
+    """Runs jobs at once in this process: a worker's start takes longer than these tests."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, job, *arguments):
+        result = job(*arguments)
+        return type("Done", (), {"result": lambda self: result})()
+
+    def shutdown(self, **_):
+        pass
+
+
+def stand_in(seed, cohort, contrast):
+    image, brain_mask, lesion_mask = brain_image()
+    if cohort == "healthy":
+        image = np.where(lesion_mask, 100, image)
+        lesion_mask = np.zeros_like(lesion_mask)
+    noise = np.random.default_rng(seed).normal(0, 3, SHAPE) * brain_mask
+    image = (image + noise).astype(np.float32)
+    return evaluation.Scan(image, brain_mask, AFFINE, f"{cohort}-{seed}", lesion_mask)
+
+
+def test_help_gives_examples():
+    assert "score" in run("--help").stdout
+    for command in ("score", "demo", "phantom", "evaluate", "train"):
+        assert f"maskdiff-edu {command}" in run(command, "--help").stdout
