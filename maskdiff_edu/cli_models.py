@@ -66,7 +66,7 @@ def evaluate(
         raise ValueError("--card: expected a network and the synthetic subjects, came other ones")
     _require_file(out)
     settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
-    method = models.build_method(model, seed=seed, device=device, **settings)
+    method = models.build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:
         groups = {"data": [files.load for files in find_scans(data, contrast)]}
         threshold = method.threshold

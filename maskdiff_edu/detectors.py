@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from maskdiff_edu import anomaly
 from maskdiff_edu.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind
-from maskdiff_edu.devices import Precision, choose_precision
+from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Model, Noise, ToX0, reconstruct
 from maskdiff_edu.noise import fractal_noise
 from maskdiff_edu.schedule import Schedule
@@ -122,7 +122,6 @@ class MaskedDDPM:
         device = self._prepare_model()
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
-        autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         generator = torch.Generator().manual_seed(self.seed)
         fields = [
             self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator)
@@ -130,7 +129,7 @@ class MaskedDDPM:
         ]
         x_0_hat = torch.empty_like(x_0)
         progress = tqdm(total=len(x_0), desc=self.name, unit="slice", delay=2)
-        with progress, autocast:
+        with progress, autocast(device, precision):
             for rows in torch.arange(len(x_0)).split(self.batch_size):
                 x_0_hat[rows] = reconstruct(
                     self.model,

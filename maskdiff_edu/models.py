@@ -28,7 +28,7 @@ from maskdiff_edu.checkpoints import (
     write_atomic,
 )
 from maskdiff_edu.detectors import Detector, IntensityDetector, MaskedDDPM
-from maskdiff_edu.devices import choose_device
+from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.noise import fractal_noise, gaussian_noise
 from maskdiff_edu.train import TrainConfig, make_schedule
 
@@ -70,11 +70,13 @@ def build_method(
     *,
     seed: int = 0,
     device: str = "auto",
+    precision: Precision = "float32",
     **changes: Any,
 ) -> Method:
     """The method that a model's card describes, with some settings changed.
 
     `name_or_file`: a shipped model, "intensity", "intensity-equalised", or a weights file.
+    `precision`: "float32" gives the same digits on every machine, "auto" may be twice as fast.
     `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
     A threshold that the card holds is kept only if no setting differs from the card's.
 
@@ -103,6 +105,7 @@ def build_method(
             settings.residual,
             seed,
             chosen_device,
+            precision=precision,
             postprocessing=settings.postprocessing,
             to_x_0=None if config.prediction == "x_0" else to_x_0,
             name=Path(name_or_file).stem,

@@ -142,9 +142,9 @@ def bad_inputs(folder, scan):
 
 
 CASES = (
-    "missing text truncated flat frames nan constant empty huge backwards pickle device".split()
-    + ["empty brain mask", "other brain mask", "other lesion mask", "mask for a folder"]
-    + ["no model", "needless option"]
+    *("missing", "text", "truncated", "flat", "frames", "nan", "constant", "empty"),
+    *("huge", "backwards", "pickle", "device", "no model", "needless option"),
+    *("empty brain mask", "other brain mask", "other lesion mask", "mask for a folder"),
 )
 
 
@@ -316,8 +316,12 @@ def test_ctrl_c_in_a_training_says_how_to_go_on(healthy, tmp_path, monkeypatch):
 
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli_models.training, "dry_run", lambda config, device: Cost(9, 0.5, 60, None))
-    done = run("train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "out")
+    monkeypatch.setattr(
+        cli_models.training, "dry_run", lambda config, device: Cost(9, 0.5, 60, None)
+    )
+    done = run(
+        "train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "out"
+    )
     assert done.exit_code == 0
     assert "120 steps of 16 slices: 1.0 minutes (0.50 s a step" in done.stdout
     assert not (tmp_path / "out").exists()
@@ -365,7 +369,9 @@ def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, 
     assert card["detector"]["threshold"] == found["threshold"] != 0.25
     assert card["detector"]["t"] == 120
     assert set(card["phantom"]) == {"ms"}
-    assert card["phantom"]["ms"]["auprc"] == found["groups"]["ms"]["mean"]["method"]["auprc"]["value"]
+    assert (
+        card["phantom"]["ms"]["auprc"] == found["groups"]["ms"]["mean"]["method"]["auprc"]["value"]
+    )
     assert {"ci", "prevalence", "intensity"} <= set(card["phantom"]["ms"])
     assert found["groups"]["ms"]["auroc_volume"]["intensity"] == 1
     rate = found["groups"]["healthy"]["subjects"][0]["false_positive_rate"]

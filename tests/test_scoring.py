@@ -188,7 +188,10 @@ def test_what_is_written_can_be_read_back(patient, tmp_path):
     write_scored(scored, tmp_path / "new" / "out")
     written = tmp_path / "new" / "out"
     assert {path.name for path in written.iterdir()} == set(OUTPUTS)
-    for name, volume in (("anomaly", scored.anomaly_map), ("reconstruction", scored.reconstruction)):
+    for name, volume in (
+        ("anomaly", scored.anomaly_map),
+        ("reconstruction", scored.reconstruction),
+    ):
         image = nib.load(written / f"{name}.nii.gz")
         np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
         np.testing.assert_allclose(image.affine, patient.affine)
