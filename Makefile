@@ -62,7 +62,7 @@ test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-		-m 'slow or not slow' tests
+		-m 'slow or not slow' --doctest-modules tests maskdiff_edu
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
 notebooks: $(STAMP)  ## execute the chapters and store their outputs in them

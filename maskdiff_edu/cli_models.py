@@ -78,7 +78,9 @@ def evaluate(
     evaluated = evaluation.evaluate(method, groups, threshold)
     write_atomic(out, json.dumps(evaluated, indent=1).encode())
     if card:
-        models.write_card(model, method, threshold, evaluation.summarise_for_card(evaluated))
+        how = {"split": split, "n": n, "n_validation": n_validation, "fpr": fpr, "seed": seed}
+        summary = evaluation.summarise_for_card(evaluated)
+        models.write_card(model, method, threshold, summary, how)
     _show_evaluation(evaluated)
     typer.echo(f"all numbers: {out}")
 

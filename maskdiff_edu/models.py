@@ -151,12 +151,19 @@ def about() -> dict[str, Any]:
 
 
 def write_card(
-    name_or_file: str | Path, method: Method, threshold: float, phantom: dict[str, Any]
+    name_or_file: str | Path,
+    method: Method,
+    threshold: float,
+    phantom: dict[str, Any],
+    how: dict[str, Any],
 ) -> None:
-    """Put the settings in use, their threshold and test results into a model's card."""
+    """Put the settings in use, their threshold and test results into a model's card.
+
+    `phantom`: a row of numbers for each lesion kind; `how`: on which subjects they were measured.
+    """
     used = {**asdict(method.settings), "threshold": threshold}
     phantom = {**method.card.get("phantom", {}), **phantom}
-    card = {**method.card, "detector": used, "phantom": phantom}
+    card = {**method.card, "detector": used, "evaluation": how, "phantom": phantom}
     write_atomic(card_path(name_or_file), json.dumps(card, indent=1).encode())
 
 
