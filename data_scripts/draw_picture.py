@@ -1,6 +1,6 @@
 """Draw the picture of README.md: scan, pseudo-healthy brain, anomaly map, true lesion.
 
-    python data_scripts/draw_picture.py
+python data_scripts/draw_picture.py
 """
 
 from pathlib import Path
