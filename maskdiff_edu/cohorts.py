@@ -56,8 +56,13 @@ def make_cohort(
 ) -> Iterator[Subject]:
     """The cohort's subjects, one at a time; a patient's lesions have the subject's seed."""
     for seed in cohort_seeds(split, cohort, n):
-        subject = make_subject(seed, contrast)
-        yield subject if cohort == "healthy" else add_lesions(subject, cohort, seed)
+        yield make_member(seed, cohort, contrast)
+
+
+def make_member(seed: int, cohort: str, contrast: str = "t2") -> Subject:
+    """One subject of a cohort by its seed."""
+    subject = make_subject(seed, contrast)
+    return subject if cohort == "healthy" else add_lesions(subject, cohort, seed)
 
 
 class SlicePool:

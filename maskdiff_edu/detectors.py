@@ -128,7 +128,7 @@ class MaskedDDPM:
             for _ in range(self.draws * len(self._times))
         ]
         x_0_hat = torch.empty_like(x_0)
-        progress = tqdm(total=len(x_0), desc=self.name, unit="slice", delay=2)
+        progress = tqdm(total=len(x_0), desc=self.name, unit="slice", delay=2, leave=False)
         with progress, autocast(device, precision):
             for rows in torch.arange(len(x_0)).split(self.batch_size):
                 x_0_hat[rows] = reconstruct(

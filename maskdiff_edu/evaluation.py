@@ -17,11 +17,9 @@ from tqdm.auto import tqdm
 
 from maskdiff_edu import anomaly, metrics
 from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.cohorts import cohort_seeds
+from maskdiff_edu.cohorts import cohort_seeds, make_member
 from maskdiff_edu.detectors import Detection
-from maskdiff_edu.lesions import add_lesions
 from maskdiff_edu.models import BASELINES, Method, baselines
-from maskdiff_edu.phantom import make_subject
 from maskdiff_edu.scoring import lesion_metrics, on_scan_grid
 from maskdiff_edu.volumes import Scan, Slices, to_slices
 
@@ -40,13 +38,7 @@ class Prepared:
 
 def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load]:
     """The first `n` subjects of a cohort, each to be made when called."""
-    return [partial(make_phantom, s, cohort, contrast) for s in cohort_seeds(split, cohort, n)]
-
-
-def make_phantom(seed: int, cohort: str, contrast: str = "t2") -> Scan:
-    """One subject of a cohort by its seed."""
-    subject = make_subject(seed, contrast)
-    return subject if cohort == "healthy" else add_lesions(subject, cohort, seed)
+    return [partial(make_member, s, cohort, contrast) for s in cohort_seeds(split, cohort, n)]
 
 
 def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> float:

@@ -357,7 +357,7 @@ def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monke
 def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, monkeypatch):
     """Small stand-ins for the subjects: the path from numbers to card is what is tested."""
     monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
-    monkeypatch.setattr(evaluation, "make_phantom", stand_in)
+    monkeypatch.setattr(evaluation, "make_member", stand_in)
     model = tmp_path / "copy.safetensors"
     for ending in (".safetensors", ".json"):
         model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
