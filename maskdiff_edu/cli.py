@@ -7,7 +7,7 @@ from typing import Annotated
 
 import matplotlib
 import typer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu import cohorts, evaluation, models
 from maskdiff_edu.cli_models import evaluate, info, train

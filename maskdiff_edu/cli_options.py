@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu import cohorts
 from maskdiff_edu import train as training

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu import atlas, fields, phantom
 from maskdiff_edu.folders import ScanFiles

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu import anomaly
 from maskdiff_edu.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind

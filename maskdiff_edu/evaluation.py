@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu import anomaly, metrics
 from maskdiff_edu.anomaly import PostProcessing

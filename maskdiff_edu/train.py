@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from maskdiff_edu.checkpoints import load_pretrained, save_model
 from maskdiff_edu.devices import (
