@@ -141,7 +141,7 @@ def _draw_tissue_means(contrast: str, between) -> tuple[float, float, float]:
         white = between(0.15, 0.60)
         grey = white + between(0.04, 0.20)
         return grey, white, grey + between(0.20, 0.65)
-    fluid = between(0.10, 0.53)
+    fluid = between(0.10, 0.58)
     grey = fluid + between(0.20, 0.50)
     return grey, grey + between(0.08, 0.30), fluid
 

@@ -253,7 +253,11 @@ def start(*words, cwd):
     command = [sys.executable, "-m", "maskdiff_edu.cli", *map(str, words)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=env, **pipes)
+    # A test run that was started in the background ignores SIGINT, and children inherit that.
+    listen = (
+        None if sys.platform == "win32" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
+    return subprocess.Popen(command, cwd=cwd, env=env, preexec_fn=listen, **pipes)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -261,7 +261,7 @@ def test_no_device_mix_up_and_no_hidden_synchronisation_on_the_meta_device():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": 0}, {"batch_size": 0}, {"t_min": 300}, {"t_max": 1000}, {"t_min": -1},
+    [{"steps": 0}, {"batch_size": 0}, {"t_min": 350}, {"t_max": 1000}, {"t_min": -1},
      {"corruption": "blur"}, {"schedule": "sine"}, {"unet": "huge"}, {"precision": "int8"},
      {"prediction": "x_1"}, {"loss": "l3"}, {"noise": "salt"}],
 )  # fmt: skip
