@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -105,13 +106,16 @@ class SlicePool:
         if not missing:
             return
         n_workers = min(workers or os.cpu_count() or 1, len(missing))
-        with ProcessPoolExecutor(n_workers) as executor:
-            jobs = [
-                executor.submit(_cached_slices, source, self.contrast, self.folder)
-                for source in missing
-            ]
+        executor = ProcessPoolExecutor(n_workers, initializer=_leave_interrupts_to_the_parent)
+        jobs = [
+            executor.submit(_cached_slices, source, self.contrast, self.folder)
+            for source in missing
+        ]
+        try:
             for job in tqdm(jobs, desc="making subjects", unit="subject", delay=2):
                 job.result()
+        finally:
+            executor.shutdown(cancel_futures=True)  # after Ctrl-C, only what is being made
 
     def _is_cached(self, index: int) -> bool:
         name = _cache_name(self.sources[index], self.contrast)
@@ -156,6 +160,10 @@ def encode_slices(images: Tensor, brain_masks: Tensor) -> np.ndarray:
     coded = torch.where(brain_masks, 1 + ((images + 1) * 127).round(), 0).to(torch.uint8)
     enough = brain_masks.sum(dim=(1, 2, 3)) >= MIN_BRAIN_PIXELS
     return coded[enough, 0].numpy()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
