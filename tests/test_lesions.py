@@ -18,11 +18,11 @@ from maskdiff_edu.phantom import make_subject
 # changes, every number measured on generated patients is void and must be measured anew.
 FROZEN_SOURCE = "a6cc96dd9ad5445d9d5888eac442b51ad6576abc572583b9e2b7b47b81566607"
 FROZEN_DRAWS = {
-    "tumour": "f58ce8334e6f77c0",
-    "ms": "e8d34a65df82cc6b",
+    "tumour": "bf7ba0470e1c56b7",
+    "ms": "2d04de9d0188a8eb",
     "stroke": "a226dfdeb180cf6b",
-    "subtle": "868717c1f5bbbfe8",
-    "dark": "2794cc79664e07db",
+    "subtle": "2b34c6804ca31ef8",
+    "dark": "895b3f1ca29f76b0",
 }
 
 
