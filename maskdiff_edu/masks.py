@@ -96,27 +96,27 @@ def draw_patches(
 
     # 3. How many rectangles are kept.
     kept = fewest + (uniform[4, :, :1] * (k - fewest + 1)).floor().clamp(max=k - fewest)  # (b, 1)
-    if settings.coverage is not None:
-        least, most = settings.coverage
-        share = least + (most - least) * uniform[4, :, 1:2]
-        hidden = _hidden_by_first(inside_rows, inside_columns, brain_masks)  # (b, k)
-        enough = share * pixels_of_row.sum(dim=1, keepdim=True)
-        kept = torch.minimum(kept, (hidden < enough).sum(dim=1, keepdim=True) + 1)
-    is_kept = torch.arange(k, device=kept.device) < kept  # (b, k)
-    return _union(inside_rows * is_kept[:, :, None], inside_columns)[:, None] & brain_masks
+    if settings.coverage is None:
+        is_kept = torch.arange(k, device=kept.device) < kept  # (b, k)
+        return _union(inside_rows * is_kept[:, :, None], inside_columns)[:, None] & brain_masks
+    least, most = settings.coverage
+    share = least + (most - least) * uniform[4, :, 1:2]
+    enough = share * pixels_of_row.sum(dim=1, keepdim=True)  # (b, 1), brain pixels
+    first = _first_to_hide(inside_rows, inside_columns)  # (b, h, w)
+    hidden = first.new_zeros((b, k + 1), dtype=torch.int32)  # by each rectangle, then in all
+    hidden = hidden.scatter_add_(1, first.flatten(1), brain_masks.flatten(1).int()).cumsum_(1)
+    kept = torch.minimum(kept, (hidden[:, :k] < enough).sum(dim=1, keepdim=True) + 1)
+    return (first < kept[:, :, None])[:, None] & brain_masks
 
 
-def _hidden_by_first(inside_rows: Tensor, inside_columns: Tensor, brain_masks: Tensor) -> Tensor:
-    """Brain pixels hidden by the first 1..k rectangles together: (b, k)."""
-    b, k, _ = inside_rows.shape
+def _first_to_hide(inside_rows: Tensor, inside_columns: Tensor) -> Tensor:
+    """Which of k rectangles is the first to hide each pixel, k for none: (b, h, w) int64."""
+    k = inside_rows.shape[1]
     # Rectangle j weighs 4^-j, more than all later ones together: the sum tells which was first.
     # (float16 autocast has no 4^-20; corrupt images outside of it.)
-    weight = 0.25 ** torch.arange(k, device=brain_masks.device)[:, None]
-    total = (inside_rows * weight).mT @ inside_columns  # (b, h, w)
-    first = total.clamp_(min=0.25**k).log2_().div_(-2).round_().long()  # k where there is none
-    newly_hidden = first.new_zeros((b, k + 1), dtype=torch.int32)
-    newly_hidden.scatter_add_(1, first.flatten(1), brain_masks.flatten(1).int())
-    return newly_hidden[:, :k].cumsum(1)
+    weight = 0.25 ** torch.arange(k, device=inside_rows.device)[:, None]
+    total = (inside_rows * weight).mT @ inside_columns
+    return total.clamp_(min=0.25**k).log2_().div_(-2).round_().long()
 
 
 def _union(inside_rows: Tensor, inside_columns: Tensor) -> Tensor:
@@ -244,13 +244,13 @@ def apply_bands(
 
     `band_mask` must be Hermitian (see `mirror`), as `draw_bands` makes it: half of it is used.
     """
-    h, w = images.shape[-2:]
-    half = torch.fft.ifftshift(band_mask, dim=(-2, -1))[..., : w // 2 + 1]
+    half = torch.fft.ifftshift(band_mask, dim=(-2, -1))[..., : images.shape[-1] // 2 + 1]
     shifted = images + 1
-    filtered = torch.fft.irfft2(torch.fft.rfft2(shifted).mul_(half), s=(h, w))
+    spectrum = torch.where(half, torch.fft.rfft2(shifted), 0)
+    filtered = torch.fft.irfft2(spectrum, s=images.shape[-2:])
     if keep_mean:
         filtered += brain_mean(shifted - filtered, brain_masks)
-    return filtered.mul_(brain_masks).sub_(1)
+    return torch.where(brain_masks, filtered.sub_(1), -1.0)
 
 
 def cutmix(images: Tensor, pasted: Tensor, patch_mask: Tensor) -> Tensor:
