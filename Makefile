@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml requirements.lock
 			exit 1; }; }
 	@echo "Installing the packages of requirements.lock into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
-		--constraint requirements.lock --editable '.[book,test,train]'
+		--constraint requirements.lock --editable '.[book,test]'
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
@@ -66,7 +66,7 @@ test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
 notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
-	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
+	$(NO_BARS) $(ONE_THREAD) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
 
 bench: $(BENCH_STAMP)  ## speed, beside other libraries
 	@set -e; for script in tests/bench_*.py; do \

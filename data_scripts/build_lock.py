@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-EXTRAS = "book,test,bench,train"
+EXTRAS = "book,test,bench"
 OLDEST, *NEWER = ("3.11", "3.12", "3.13")
 
 # What PyTorch's Linux build pulls in beside itself; it names their versions exactly.
