@@ -171,7 +171,7 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         self._check(x_t, t)
-        time = self.time(time_features(t, self.config.time_width))
+        time = self.time(time_features(t, self.config.time_width).to(x_t.dtype))
         x = F.pixel_unshuffle(x_t, self.config.fold)  # (b, fold^2, h / fold, w / fold)
         x = add_coordinates(x) if self.config.coordinates else x
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
