@@ -92,6 +92,7 @@ class MaskedDDPM:
     precision: Precision = "float32"  # the same digits everywhere; "auto" is up to twice as fast
     postprocessing: PostProcessing = field(default_factory=PostProcessing)
     to_x_0: ToX0 | None = None  # for models that predict eps or v
+    box: int = 0  # for models trained on one noised box: its side in pixels
     name: str = "masked-ddpm"  # what reports call it
 
     def __post_init__(self) -> None:
@@ -137,6 +138,7 @@ class MaskedDDPM:
                     self._times,
                     schedule,
                     draws=self.draws,
+                    box=self.box,
                     noise=_deal(fields, rows),
                     to_x_0=self.to_x_0,
                 ).cpu()

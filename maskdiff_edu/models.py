@@ -108,6 +108,7 @@ def build_method(
             precision=precision,
             postprocessing=settings.postprocessing,
             to_x_0=None if config.prediction == "x_0" else to_x_0,
+            box=config.box,
             name=Path(name_or_file).stem,
         )
     except (AttributeError, KeyError, TypeError) as error:

@@ -99,6 +99,20 @@ def draw_t(
     return torch.randint(t_min, t_max + 1, (b,), generator=generator, device=device)
 
 
+def box_grid(h: int, w: int, side: int, device: torch.device | str | None = None) -> Tensor:
+    """The boxes of `side` pixels that tile a slice, row by row: (boxes, h, w) bool.
+
+    Every pixel lies in exactly one; those at the far edges are smaller where `side` leaves a rest.
+
+    >>> box_grid(96, 96, 48).shape
+    torch.Size([4, 96, 96])
+    """
+    rows, columns = torch.arange(h, device=device) // side, torch.arange(w, device=device) // side
+    across, down = math.ceil(w / side), math.ceil(h / side)
+    number = across * rows[:, None] + columns  # (h, w), of the box that a pixel lies in
+    return number == torch.arange(down * across, device=device)[:, None, None]
+
+
 def draw_box(
     shape: tuple[int, int, int],
     side: int,
@@ -106,19 +120,14 @@ def draw_box(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """One cell, drawn at random, of the grid of boxes that tiles a slice: (b, 1, h, w) bool.
+    """One of `box_grid`'s boxes, drawn at random for each of b slices: (b, 1, h, w) bool.
 
-    `shape` is (b, h, w); 96 pixels and side 48 make a grid of 2 x 2. pDDPM (arXiv 2303.03758)
-    noises one box and takes the loss inside it: `x_t = cutmix(x_0, x_t, box)`, then
-    `loss(..., weight_mask=box)`.
+    `shape` is (b, h, w). pDDPM (arXiv 2303.03758) noises one box and takes the loss inside it:
+    `x_t = cutmix(x_0, x_t, box)`, then `loss(..., weight_mask=box)`.
     """
     b, h, w = shape
-    cells = (math.ceil(h / side), math.ceil(w / side))
-    row = torch.randint(cells[0], (b, 1, 1, 1), generator=generator, device=device)
-    column = torch.randint(cells[1], (b, 1, 1, 1), generator=generator, device=device)
-    rows = torch.arange(h, device=device)[:, None] // side == row  # (b, 1, h, 1)
-    columns = torch.arange(w, device=device) // side == column  # (b, 1, 1, w)
-    return rows & columns
+    boxes = box_grid(h, w, side, device)
+    return boxes[torch.randint(len(boxes), (b,), generator=generator, device=device)].unsqueeze(1)
 
 
 def _amplitudes(x_t: Tensor, t: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:

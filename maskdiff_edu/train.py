@@ -23,9 +23,9 @@ from maskdiff_edu.devices import (
     peak_memory,
 )
 from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.masks import BROAD_PATCHES, FPM, IPM, FPMCutMix, no_corruption
+from maskdiff_edu.masks import BROAD_PATCHES, FPM, IPM, FPMCutMix, cutmix, no_corruption
 from maskdiff_edu.noise import fractal_noise, gaussian_noise
-from maskdiff_edu.objectives import Prediction, draw_t, loss, target
+from maskdiff_edu.objectives import Prediction, draw_box, draw_t, loss, target
 from maskdiff_edu.schedule import Schedule
 from maskdiff_edu.train_state import TrainState
 from maskdiff_edu.unet import UNet
@@ -46,6 +46,7 @@ class TrainConfig:
     t_min: int = 100  # t is drawn from t_min..t_max, the band that the test uses
     t_max: int = 349
     noise: Literal["fractal", "gaussian"] = "fractal"
+    box: int = 0  # side of the one box that is noised and scored (pDDPM); 0: the whole slice
     unet: str = "tiny"  # shape of the network, a name in unet.PRESETS
     batch_size: int = 16  # slices a step, over all processes together
     steps: int = 2000  # in all
@@ -61,10 +62,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that leave nothing to train."""
-        if self.steps < 1 or self.batch_size < 1:
+        if self.steps < 1 or self.batch_size < 1 or self.box < 0:
             raise ValueError(
-                f"expected at least one step and one slice a batch, got steps={self.steps} and "
-                f"batch_size={self.batch_size}"
+                "expected at least one step, one slice a batch and a box of no less than 0 pixels, "
+                f"got steps={self.steps}, batch_size={self.batch_size} and box={self.box}"
             )
         if not 0 <= self.t_min <= self.t_max < self.T:
             raise ValueError(
@@ -77,6 +78,7 @@ PRESETS = {
     "ipm": TrainConfig(corruption="ipm"),
     "fpm": TrainConfig(corruption="fpm"),
     "fpm-cm": TrainConfig(corruption="fpm-cm"),
+    "pddpm": TrainConfig(corruption="none", box=48),  # arXiv 2303.03758
 }
 
 
@@ -172,12 +174,17 @@ def denoising_loss(
 
     x_0_masked = corrupt(x_0, brain_masks, generator)
     x_t = add_noise(x_0_masked, t, eps, schedule)
+    box = None  # the whole slice
+    if config.box:
+        b, _, h, w = x_0.shape
+        box = draw_box((b, h, w), config.box, generator=generator, device=x_0.device)
+        x_t, box = cutmix(x_0_masked, x_t, box), box[share]
     x_0, x_t, t = x_0[share], x_t[share], t[share]  # all draw the whole batch, each does its part
 
     with autocast(x_t.device, choose_precision(config.precision, x_t.device)):
         prediction = model(x_t, t)
     wanted = target(config.prediction, x_0, x_t, t, schedule)
-    return loss(prediction.float(), wanted, config.loss)
+    return loss(prediction.float(), wanted, config.loss, weight_mask=box)
 
 
 def fit(

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -196,6 +198,18 @@ def test_reconstruct_averages_over_draws_and_times():
     assert (model.seen[0][0] - model.seen[1][0]).abs().max() > 0.1  # a new noising each
 
 
+def test_reconstruct_puts_the_answers_inside_the_boxes_together():
+    """Each is asked for with the rest of the slice as it is, without noise."""
+    x_0 = torch.rand(2, 1, 32, 32, generator=torch.manual_seed(0))
+    model = Recorder()
+    x_0_hat = reconstruct(model, x_0, 100, Schedule.linear(), box=16)
+    assert len(model.seen) == 4
+    for (x_t, _), (top, left) in zip(model.seen, product((0, 16), repeat=2), strict=True):
+        box = (..., slice(top, top + 16), slice(left, left + 16))
+        assert ((x_t != x_0).sum(dim=(2, 3)) == 256).all() and (x_t[box] != x_0[box]).all()
+        assert_close(x_0_hat[box], 0.5 * x_t[box])
+
+
 def test_reconstruct_takes_one_t_and_another_noise():
     schedule, model = Schedule.cosine(), Recorder()
     x_0 = torch.rand(2, 1, 4, 4)
@@ -275,9 +289,10 @@ def train_and_reconstruct(device, schedule):
             losses.append(objectives.loss(model(x_t, t), clean, weight_mask=box))
             losses.append(objectives.to_x_0(kind, clean, x_t, t, schedule))
     x_0_hat = reconstruct(model, images, [100, 150], schedule, draws=2)
+    stitched = reconstruct(model, images, 100, schedule, box=48)
     chain = reconstruct_by_chain(model, images, [150, 75, 0], schedule)
     assert x_0_hat.shape == chain.shape == images.shape
-    return {result.device.type for result in (*losses, x_0_hat, chain)}
+    return {result.device.type for result in (*losses, x_0_hat, stitched, chain)}
 
 
 def test_no_device_mix_up_on_the_meta_device():

@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,7 +8,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.objectives import draw_box, draw_t, loss, target, to_x_0
+from maskdiff_edu.objectives import box_grid, draw_box, draw_t, loss, target, to_x_0
 from maskdiff_edu.schedule import Schedule
 
 KINDS = ["x_0", "eps", "v"]
@@ -114,6 +116,15 @@ def test_draw_box_picks_whole_cells_of_the_grid():
     assert (cells.sort(dim=1).values == torch.tensor([0, 0, 0, 48 * 48])).all()
     assert (cells.sum(0) / 48**2 > 70).all()  # each of the four about 100 times
     assert draw_box((50, 40, 30), 16).flatten(1).any(1).all()
+
+
+def test_boxes_tile_a_slice_row_by_row():
+    boxes = box_grid(40, 30, 16)  # leaves a rest in both directions
+    assert boxes.shape == (6, 40, 30) and (boxes.sum(0) == 1).all()
+    for box, (top, left) in zip(boxes, product((0, 16, 32), (0, 16)), strict=True):
+        expected = torch.zeros(40, 30, dtype=torch.bool)
+        expected[top : top + 16, left : left + 16] = True
+        assert torch.equal(box, expected)
 
 
 @pytest.mark.parametrize("call", [target, to_x_0])

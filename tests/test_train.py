@@ -19,6 +19,7 @@ from maskdiff_edu import train as training
 from maskdiff_edu.checkpoints import CheckpointError, load_checkpoint, load_pretrained
 from maskdiff_edu.devices import Processes, choose_device, choose_precision
 from maskdiff_edu.masks import no_corruption
+from maskdiff_edu.models import build_method
 from maskdiff_edu.train import (
     CHECKPOINT,
     PRESETS,
@@ -79,13 +80,14 @@ def test_each_step_reports_itself():
     assert isinstance(steps[0].model, UNet) and not steps[0].model.training
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ipm", "fpm", "fpm-cm"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_hides_what_its_name_says(name):
     config = PRESETS[name]
     images, brain_masks = Discs().batch(0, 0, 32)
     hidden = make_corruption(config)(images, brain_masks, torch.Generator().manual_seed(0))
     changed = ((hidden - images).abs() > 1e-6)[brain_masks].float().mean().item()
-    low, high = {"ddpm": (0, 0), "ipm": (0.05, 0.7), "fpm": (0.95, 1), "fpm-cm": (0.05, 0.7)}[name]
+    expected = {"none": (0, 0), "ipm": (0.05, 0.7), "fpm": (0.95, 1), "fpm-cm": (0.05, 0.7)}
+    low, high = expected[config.corruption]
     assert low <= changed <= high
     losses, _ = run(replace(config, batch_size=2, steps=2))
     assert losses.isfinite().all()
@@ -114,6 +116,33 @@ def test_the_network_sees_the_masked_and_is_asked_for_the_clean_slice():
     assert t.tolist() == [100] * 4
     assert_close(x_t, math.sqrt(1 - alphas_bar) * eps, rtol=1e-4, atol=1e-5)
     assert_close(loss, ((0.3 * x_t - x_0) ** 2).mean())
+
+
+def test_only_one_box_is_noised_and_scored():
+    """pDDPM: everything outside of it reaches the network as it was, and costs nothing."""
+    config = replace(CONFIG, box=16)
+    x_0, brain_masks = Discs().batch(0, 0, 4)
+    seen = []
+
+    def model(x_t, t):
+        seen.append(x_t)
+        return 0.3 * x_t
+
+    schedule = make_schedule(config)
+    loss = denoising_loss(
+        model, x_0, brain_masks, lambda x, *_: -x, schedule, config, torch.manual_seed(5)
+    )
+    noised = seen[0] != -x_0  # what the network saw, beside the slice as it was hidden
+    assert_close(loss, ((0.3 * seen[0] - x_0)[noised]).abs().mean())
+    for box in noised[:, 0]:
+        assert box.sum() == 16 * 16  # a quarter of the slice
+        rows, columns = box.any(1).nonzero()[:, 0], box.any(0).nonzero()[:, 0]
+        assert rows[0] % 16 == columns[0] % 16 == 0 and len(rows) == len(columns) == 16
+
+
+def test_a_model_of_one_box_is_used_box_by_box(tmp_path):
+    fit(replace(CONFIG, steps=1, box=16), Discs(), out=tmp_path, device="cpu")
+    assert build_method(tmp_path / "model.safetensors").detector.box == 16
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
@@ -264,7 +293,7 @@ def test_no_device_mix_up_and_no_hidden_synchronisation_on_the_meta_device():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": 0}, {"batch_size": 0}, {"t_min": 350}, {"t_max": 1000}, {"t_min": -1},
+    [{"steps": 0}, {"batch_size": 0}, {"box": -1}, {"t_min": 350}, {"t_max": 1000}, {"t_min": -1},
      {"corruption": "blur"}, {"schedule": "sine"}, {"unet": "huge"}, {"precision": "int8"},
      {"prediction": "x_1"}, {"loss": "l3"}, {"noise": "salt"}],
 )  # fmt: skip
