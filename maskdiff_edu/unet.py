@@ -1,8 +1,8 @@
 """The denoiser: a U-Net that sees a noised slice and its time, and answers with one image.
 
-Down through a few resolutions, up again, with a skip connection at every block. Two choices make
-it quick on an ordinary processor: the image is folded (pixel-unshuffle) so that every layer
-works on a quarter of the positions, and tensors are laid out channels-last throughout.
+Down through a few resolutions, up again, with a skip connection at every block. What makes it
+quick on an ordinary processor: the image is folded (pixel-unshuffle), so that every layer works on
+a quarter of the positions.
 """
 
 import math
@@ -167,14 +167,13 @@ class UNet(nn.Module):
 
         self.norm = nn.GroupNorm(config.groups, c)
         self.head = zeroed(nn.Conv2d(c, pixels, 3, padding=1))
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         self._check(x_t, t)
         time = self.time(time_features(t, self.config.time_width).to(x_t.dtype))
         x = F.pixel_unshuffle(x_t, self.config.fold)  # (b, fold^2, h / fold, w / fold)
         x = add_coordinates(x) if self.config.coordinates else x
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = self.stem(x)
 
         kept = [x]
         for layer in self.down:

@@ -5,8 +5,10 @@ after each upsampling; a wider coarsest level gives ours the same number of para
 """
 
 import multiprocessing
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from bench_masks import in_turns, print_table, ratio
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskdiff_edu.devices import autocast, choose_precision, peak_memory
+from maskdiff_edu.devices import autocast, choose_precision
 from maskdiff_edu.diffusion import add_noise, reconstruct
 from maskdiff_edu.noise import fractal_noise
 from maskdiff_edu.objectives import draw_t, loss
@@ -94,7 +96,8 @@ def make_step(net: nn.Module) -> Callable[[], None]:
 
 
 def make_reconstruction(net: nn.Module) -> Callable[[], None]:
-    """One noising and one denoising of a batch."""
+    """One noising and one denoising of a batch, in the layout that detectors use."""
+    net = net.to(memory_format=torch.channels_last)
     x_0, schedule = torch.rand(BATCH, 1, SIDE, SIDE), Schedule.cosine()
     precision = choose_precision("auto", CPU)
 
@@ -121,13 +124,21 @@ def count_flops(name: str) -> dict[str, int]:
 
 
 def memory_of(name: str, job: str) -> int | None:
-    """Bytes that a job needs at most, on top of the libraries and the network."""
-    net = NETWORKS[name]()
-    make = JOBS[job]
-    run = make(net)
-    before = peak_memory(CPU)
+    """Bytes that a job needs at most, on top of the libraries and the network (Linux only)."""
+    run = JOBS[job](NETWORKS[name]())
+    forget_peak = Path("/proc/self/clear_refs")
+    if not forget_peak.exists():
+        return None
+    forget_peak.write_text("5")  # the peak is now what is used now
+    before = peak()
     run()
-    return None if before is None else peak_memory(CPU) - before
+    return peak() - before
+
+
+def peak() -> int:
+    """Bytes, since the peak was last forgotten; getrusage would count the parent process too."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
 
 
 def memory_in_a_new_process(name: str, job: str) -> str:
