@@ -141,9 +141,12 @@ def test_the_whole_slice_is_seen():
     assert (x_t.grad[0, 0, :2, :2].abs() > 0).all()
 
 
-def test_weights_lie_channels_last():
-    weights = [p for p in UNet(SMALL).parameters() if p.ndim == 4]
-    assert weights and all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+def test_the_layout_in_memory_changes_no_answer():
+    net, x_t, t = UNet(SMALL), torch.randn(2, 1, 16, 16), torch.tensor([3, 300])
+    torch.nn.init.normal_(net.head.weight)  # a new network answers 0
+    expected = net(x_t, t)
+    assert_close(net.to(memory_format=torch.channels_last)(x_t, t), expected, rtol=1e-4, atol=1e-4)
+    assert expected.abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 3, 16, 16), (2, 1, 18, 16), (2, 1, 16, 17)])
