@@ -91,6 +91,8 @@ def load_pretrained(
     model = UNet(unet_config(path, about))
     weights = {name.removeprefix(AVERAGE): tensor.float() for name, tensor in tensors.items()
                if name.startswith(AVERAGE)}  # fmt: skip
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise CheckpointError(f"{path}: expected finite weights, got NaN or infinity")
     model.load_state_dict(weights)
     model.requires_grad_(False).eval().to(device)
     return model, _read_card(path.with_suffix(".json")) or about

@@ -75,13 +75,14 @@ def choose_device(name: str = "auto", processes: Processes = Processes()) -> tor
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
     """The format that matrix products run in; weights, norms and the loss stay float32.
 
-    "auto": bfloat16 where the hardware multiplies it (it has float32's range), else float16 on a
-    GPU (needs its gradients scaled), else float32. Raises ValueError for an unknown name.
+    "auto": bfloat16 where the hardware multiplies it (it has float32's range), else float16 on an
+    NVIDIA GPU (needs its gradients scaled), else float32; on MPS too, where older releases of torch
+    cannot scale gradients. Raises ValueError for an unknown name.
     """
     if name == "auto":
         if _is_good_at_bfloat16(device):
             return torch.bfloat16
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return torch.float16 if device.type == "cuda" else torch.float32
     try:
         formats = ("bfloat16", "float16", "float32")
         return getattr(torch, formats[formats.index(name)])

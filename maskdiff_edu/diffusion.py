@@ -146,11 +146,14 @@ def reconstruct(
     answers inside the boxes are put together, as pDDPM does (arXiv 2303.03758): for a model that
     was trained so. What lies outside the box the model sees without noise, lesions too.
 
-    Raises ValueError if there is nothing to average.
+    Raises ValueError if there is nothing to average, or a time lies outside 0..T-1.
     """
     times = [t] if isinstance(t, int) else list(t)
-    if not times or draws < 1:
-        raise ValueError(f"expected at least one t and one draw, got t={t} and draws={draws}")
+    if not times or draws < 1 or not all(0 <= time < schedule.T for time in times):
+        raise ValueError(
+            f"expected times within 0..{schedule.T - 1} and at least one draw, got t={t} and "
+            f"draws={draws}"
+        )
     total = torch.zeros_like(x_0)
     for time in times:
         for _ in range(draws):

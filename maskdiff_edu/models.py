@@ -29,8 +29,7 @@ from maskdiff_edu.checkpoints import (
 )
 from maskdiff_edu.detectors import Detector, IntensityDetector, MaskedDDPM
 from maskdiff_edu.devices import Precision, choose_device
-from maskdiff_edu.noise import fractal_noise, gaussian_noise
-from maskdiff_edu.train import TrainConfig, make_schedule
+from maskdiff_edu.train import TrainConfig, make_noise, make_schedule
 
 DEFAULT_MODEL = "fpm-cm"
 BASELINES = ("intensity", "intensity-equalised")
@@ -101,7 +100,7 @@ def build_method(
             schedule,
             settings.t,
             settings.draws,
-            fractal_noise if config.noise == "fractal" else gaussian_noise,
+            make_noise(config),
             settings.residual,
             seed,
             chosen_device,

@@ -101,7 +101,7 @@ class Schedule(nn.Module):
         >>> linear.t_with_snr(cosine.snr(499).item())
         260
         """
-        table = self.snr(torch.arange(self.T, device=self.betas.device)).double()
+        table = self.snr(torch.arange(self.T, device=self.betas.device)).cpu().double()
         lowest, highest = table[-1].item(), table[0].item()
         if not lowest * (1 - 1e-5) <= snr <= highest * (1 + 1e-5):
             raise ValueError(

@@ -67,9 +67,10 @@ class TrainConfig:
                 "expected at least one step, one slice a batch and a box of no less than 0 pixels, "
                 f"got steps={self.steps}, batch_size={self.batch_size} and box={self.box}"
             )
-        if not 0 <= self.t_min <= self.t_max < self.T:
+        if not 0 <= self.t_min <= self.t_max < self.T <= 100_000:
             raise ValueError(
-                f"expected 0 <= t_min <= t_max < T, got {self.t_min}, {self.t_max} and {self.T}"
+                "expected 0 <= t_min <= t_max < T <= 100000, got "
+                f"{self.t_min}, {self.t_max} and {self.T}"
             )
 
 

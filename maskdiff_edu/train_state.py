@@ -74,20 +74,27 @@ class TrainState:
     def load(self, path: Path) -> None:
         """Go on from `path`. Raises CheckpointError if it comes from another training."""
         tensors, about = load_checkpoint(path)
-        check_same_training(path, about, self.config)
         try:
+            check_same_training(path, about, self.config)
             self.net.load_state_dict(_part(tensors, "model."))
             self.average.load_state_dict(_part(tensors, AVERAGE))
             for name, parameter in self.net.named_parameters():
-                for key in ("step", "exp_avg", "exp_avg_sq"):
+                shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+                for key, shape in shapes.items():
                     saved = tensors[f"optimizer.{key}.{name}"]
+                    if saved.shape != shape:  # the fused optimiser would write beyond its end
+                        raise ValueError(f"{key} of {name} has the shape {tuple(saved.shape)}")
                     # in the parameter's memory layout, which the fused optimiser relies on
-                    like = parameter if saved.shape == parameter.shape else saved
+                    like = parameter if shape else saved
                     kept = torch.empty_like(like, device=parameter.device, requires_grad=False)
                     self.optimizer.state[parameter][key] = kept.copy_(saved)
-            self.step, self.seconds = int(about["step"]), float(about["seconds"])
+            self.step, self.seconds = about["step"], float(about["seconds"])
+            if type(self.step) is not int or self.step < 0:
+                raise ValueError(f"step is {self.step!r}")
             self.scaler.load_state_dict(about["scaler"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except CheckpointError:
+            raise
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not a whole training checkpoint ({error})") from error
 
 
@@ -103,7 +110,7 @@ def new_network(config: TrainConfig) -> UNet:
     if config.unet not in UNETS:
         raise ValueError(f"unet must be one of {', '.join(UNETS)}, got {config.unet!r}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed seeds GPUs too
         return UNet(UNETS[config.unet])
 
 

@@ -16,7 +16,12 @@ from torch.testing import assert_close
 from train_discs import CONFIG, Discs
 
 from maskdiff_edu import train as training
-from maskdiff_edu.checkpoints import CheckpointError, load_checkpoint, load_pretrained
+from maskdiff_edu.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_pretrained,
+    save_checkpoint,
+)
 from maskdiff_edu.devices import Processes, choose_device, choose_precision
 from maskdiff_edu.masks import no_corruption
 from maskdiff_edu.models import build_method
@@ -312,7 +317,7 @@ def test_devices_and_precision():
             choose_device("cuda:1")
     assert choose_precision("float16", CPU) == torch.float16
     assert choose_precision("auto", CPU) in (torch.bfloat16, torch.float32)
-    assert choose_precision("auto", torch.device("mps")) == torch.float16
+    assert choose_precision("auto", torch.device("mps")) == torch.float32
 
 
 # Interrupted and resumed
@@ -332,6 +337,23 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
     run(replace(CONFIG, steps=1), out=tmp_path)
     with pytest.raises(CheckpointError, match=r"trained with lr=0\.001, not 0\.5"):
         next(train(replace(CONFIG, lr=0.5), Discs(), device="cpu", out=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("what", ["moment", "step", "settings"])
+def test_resuming_from_a_file_made_to_harm_is_refused(tmp_path, what):
+    """A moment that is too short would let the fused optimiser write beyond its end."""
+    run(CONFIG, out=tmp_path, start=SMALL)
+    path = tmp_path / training.CHECKPOINT
+    tensors, about = load_checkpoint(path)
+    if what == "moment":
+        tensors = {n: x[:1] if "exp_avg" in n else x for n, x in tensors.items()}
+    elif what == "step":
+        about["step"] = -5
+    else:
+        about["train"] = []
+    save_checkpoint(path, tensors, about)
+    with pytest.raises(CheckpointError, match="not a whole training checkpoint"):
+        run(replace(CONFIG, steps=CONFIG.steps + 1), out=tmp_path, start=SMALL, resume=True)
 
 
 def test_resuming_from_a_file_without_the_optimiser_is_refused(tmp_path):
