@@ -121,7 +121,9 @@ def _median_of_rows(rows: np.ndarray) -> np.ndarray:
     """Median of each row without its NaNs, (n, k) to (n,); five times as fast as nanmedian."""
     ranked = np.sort(rows, axis=1)  # NaN comes last
     counts = (~np.isnan(ranked)).sum(axis=1, keepdims=True)
-    lower, upper = (np.take_along_axis(ranked, i, 1)[:, 0] for i in ((counts - 1) // 2, counts // 2))
+    lower, upper = (
+        np.take_along_axis(ranked, i, 1)[:, 0] for i in ((counts - 1) // 2, counts // 2)
+    )
     return (lower + upper) / 2
 
 
