@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from maskdiff_edu.checks import require_number
+
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 ResidualKind = Literal["positive", "absolute"]
 RESIDUAL_KINDS = get_args(ResidualKind)
@@ -29,6 +31,13 @@ class PostProcessing:
 
     erosions: int = 1  # voxels (2 mm) taken off the brain's rim, where edges never match
     median_size: int = 3  # edge of the median's cube in voxels, odd; 1 means no filter
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes that no brain has, and an even median."""
+        require_number("erosions", self.erosions, 0, 50, whole=True)
+        require_number("median_size", self.median_size, 1, 21, whole=True)
+        if self.median_size % 2 == 0:
+            raise ValueError(f"median_size must be odd, got {self.median_size}")
 
 
 def residual(x: Array, x_0_hat: Array, kind: ResidualKind = "positive") -> Array:

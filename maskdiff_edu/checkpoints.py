@@ -25,6 +25,7 @@ from maskdiff_edu.unet import UNet, UNetConfig
 MODELS = Path(__file__).parent / "data" / "models"
 AVERAGE = "ema."  # prefix of the averaged weights, the ones to use
 _LARGEST_HEADER = 8 * 2**20  # bytes; ours have some thousand
+_FLOATS = ("F16", "BF16", "F32")  # what weights may be stored as
 
 
 class CheckpointError(ValueError):
@@ -37,7 +38,8 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], about: dict
     `about["unet"]` is the network's `UNetConfig` as a dict. The file appears whole or not at all.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"maskdiff_edu": json.dumps(about), "crc32": _checksum(plain)}
+    text = json.dumps(about)
+    metadata = {"maskdiff_edu": text, "checksum": checksum(plain, text)}
     write_atomic(path, save(plain, metadata=metadata))
 
 
@@ -51,16 +53,22 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     _check_header_size(path)
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
             metadata = file.metadata() or {}
             about = _read_about(path, metadata)
-            _check_shapes(path, shapes, unet_config(path, about))
-            tensors = {name: file.get_tensor(name) for name in shapes}
-        if metadata.get("crc32") not in (None, _checksum(tensors)):
-            raise CheckpointError(f"{path}: damaged, its numbers do not add up to their checksum")
-        return tensors, about
+            _check_weights(path, {name: file.get_slice(name) for name in names}, about)
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or not a safetensors file ({error})") from error
+    if "checksum" in metadata:
+        stated, found = metadata["checksum"], checksum(tensors, metadata["maskdiff_edu"])
+    else:  # files of before the description was covered too
+        stated, found = metadata.get("crc32"), f"{_crc_of_numbers(tensors):08x}"
+    if stated != found:
+        raise CheckpointError(
+            f"{path}: damaged, its content adds up to {found}, its checksum says {stated}"
+        )
+    return tensors, about
 
 
 def save_model(path: str | Path, model: UNet, card: dict[str, Any]) -> None:
@@ -87,6 +95,15 @@ def load_pretrained(
     >>> model, card = load_pretrained("fpm-cm")  # doctest: +SKIP
     """
     path = _find(name_or_file)
+    model, about = load_model(path)
+    return model.to(device), _read_card(path.with_suffix(".json")) or about
+
+
+def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
+    """The averaged network of one file, and what the file itself tells about it.
+
+    Weights are float32 on the CPU. Raises CheckpointError.
+    """
     tensors, about = load_checkpoint(path)
     model = UNet(unet_config(path, about))
     weights = {name.removeprefix(AVERAGE): tensor.float() for name, tensor in tensors.items()
@@ -94,8 +111,25 @@ def load_pretrained(
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise CheckpointError(f"{path}: expected finite weights, got NaN or infinity")
     model.load_state_dict(weights)
-    model.requires_grad_(False).eval().to(device)
-    return model, _read_card(path.with_suffix(".json")) or about
+    return model.requires_grad_(False).eval(), about
+
+
+def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """CRC-32 of tensors with their names, types and shapes, and of a text, as 8 hex digits.
+
+    It tells accidental damage, not a forgery.
+    """
+    kinds = [f"{name} {tensors[name].dtype} {[*tensors[name].shape]}" for name in sorted(tensors)]
+    return f"{zlib.crc32(json.dumps([text, *kinds]).encode(), _crc_of_numbers(tensors)):08x}"
+
+
+def _crc_of_numbers(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of all bytes in the order of the names."""
+    crc = 0
+    for name in sorted(tensors):
+        plain = tensors[name].detach().cpu().contiguous().reshape(-1)
+        crc = zlib.crc32(plain.view(torch.uint8).numpy(), crc)
+    return crc
 
 
 def available_models() -> list[str]:
@@ -117,7 +151,8 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")  # one killed earlier is overwritten
     try:
-        with open(unfinished, "wb") as file:
+        unfinished.unlink(missing_ok=True)  # "x" follows no link that someone laid there
+        with open(unfinished, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -143,6 +178,8 @@ def _find(name_or_file: str | Path) -> Path:
 def _check_header_size(path: Path) -> None:
     """Refuse a file that is no safetensors file, or whose header claims to be huge."""
     try:
+        if not path.is_file() and path.exists():  # a pipe would keep us waiting for ever
+            raise CheckpointError(f"{path}: cannot be read (not a file)")
         size = path.stat().st_size
         with open(path, "rb") as file:
             start = file.read(8)
@@ -169,25 +206,24 @@ def _read_card(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
+        if (size := path.stat().st_size) > _LARGEST_HEADER:
+            raise ValueError(f"expected at most {_LARGEST_HEADER} bytes, came {size}")
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the card is not readable JSON ({error})") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{path}: the card must be a JSON object")
+    return card
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """CRC-32 of all bytes in the order of the names: tells accidental damage, not a forgery."""
-    checksum = 0
-    for name in sorted(tensors):
-        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), checksum)
-    return f"{checksum:08x}"
-
-
-def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]], config: UNetConfig) -> None:
-    """Compare names and shapes with the network's, built without memory (the meta device)."""
+def _check_weights(path: Path, slices: Mapping[str, Any], about: dict[str, Any]) -> None:
+    """Compare names, shapes and types with the network's, built without memory (meta device)."""
     with torch.device("meta"):
-        expected = {n: tuple(tensor.shape) for n, tensor in UNet(config).state_dict().items()}
-    found = {name.removeprefix(AVERAGE): shape for name, shape in shapes.items()
-             if name.startswith(AVERAGE)}  # fmt: skip
+        states = UNet(unet_config(path, about)).state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in states.items()}
+    weights = {name.removeprefix(AVERAGE): stored for name, stored in slices.items()
+               if name.startswith(AVERAGE)}  # fmt: skip
+    found = {name: tuple(stored.get_shape()) for name, stored in weights.items()}
     wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
     if wrong:
         name = wrong[0]
@@ -195,3 +231,7 @@ def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]], config: UNetCo
             f"{path}: weights of another architecture than it states, {len(wrong)} differ: "
             f"{name} should be {expected.get(name, 'absent')}, is {found.get(name, 'absent')}"
         )
+    for name, stored in weights.items():
+        if stored.get_dtype() not in _FLOATS:
+            raise CheckpointError(f"{path}: expected {name} as one of {', '.join(_FLOATS)}, came "
+                                  f"{stored.get_dtype()}")  # fmt: skip

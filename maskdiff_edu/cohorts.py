@@ -3,9 +3,13 @@
 import hashlib
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maskdiff_edu import atlas, fields, phantom
+from maskdiff_edu.devices import join_processes
 from maskdiff_edu.folders import ScanFiles
 from maskdiff_edu.lesions import LESION_KINDS, add_lesions
 from maskdiff_edu.phantom import Subject, make_subject
@@ -99,27 +104,56 @@ class SlicePool:
             self._loaded[index] = _cached_slices(self.sources[index], self.contrast, self.folder)
         return self._loaded[index]
 
-    def fill(self, indices: Iterable[int] | None = None, workers: int | None = None) -> None:
-        """Make the subjects ahead of time, several at once, with a progress bar."""
-        indices = range(len(self)) if indices is None else sorted(set(indices))
-        missing = [self.sources[i] for i in indices if not self._is_cached(i)]
-        if not missing:
-            return
-        n_workers = min(workers or os.cpu_count() or 1, len(missing))
-        executor = ProcessPoolExecutor(n_workers, initializer=_leave_interrupts_to_the_parent)
-        jobs = [
-            executor.submit(_cached_slices, source, self.contrast, self.folder)
-            for source in missing
-        ]
-        try:
-            for job in tqdm(jobs, desc="making subjects", unit="subject", delay=2):
-                job.result()
-        finally:
-            executor.shutdown(cancel_futures=True)  # after Ctrl-C, only what is being made
+    @property
+    def description(self) -> str:
+        """Tells these subjects from others, by a digest, wherever their files lie."""
+        told = [source if isinstance(source, int) else _told_of(source) for source in self.sources]
+        state = [told, self.contrast, _generator_digest()]
+        digest = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
+        return f"{len(self)} subjects ({digest})"
 
-    def _is_cached(self, index: int) -> bool:
-        name = _cache_name(self.sources[index], self.contrast)
-        return index in self._loaded or (self.folder / name).exists()
+    def drawn(self, seed: int, steps: int, batch_size: int) -> list[int]:
+        """The subjects that batches 0..steps-1 draw from, in order."""
+        batches = (self.subjects_of_batch(seed, n, batch_size) for n in range(steps))
+        return sorted({int(subject) for batch in batches for subject in batch})
+
+    def fill(self, indices: Iterable[int] | None = None, workers: int | None = None) -> None:
+        """Make the subjects ahead of time, several at once, with a progress bar.
+
+        Under torchrun one process of each machine makes them, and the others wait for it.
+        """
+        processes = join_processes()
+        if processes.local_rank == 0:
+            missing = self._missing(range(len(self)) if indices is None else indices)
+            made = _in_parallel(_cached_slices, missing, self.contrast, workers, self.folder)
+            bar = tqdm(desc="making subjects", total=len(missing), unit="subject", delay=2)
+            with closing(made), bar:
+                for _ in made:
+                    bar.update()
+        processes.wait_for_all()
+
+    def cost(self, indices: Iterable[int], workers: int | None = None) -> tuple[int, float]:
+        """How many of these subjects `fill` would make, and the seconds it would take for them.
+
+        Measured on a few, two a worker, which are not kept.
+        """
+        missing = self._missing(indices)
+        if not missing:
+            return 0, 0.0
+        workers = workers or os.cpu_count() or 1
+        few = missing[: 2 * workers]
+        seconds = list(_in_parallel(_seconds_to_make, few, self.contrast, workers))
+        typical = statistics.median(seconds[workers:] or seconds)  # the first ones load the atlas
+        return len(missing), typical * -(-len(missing) // workers)
+
+    def _missing(self, indices: Iterable[int]) -> list[int | ScanFiles]:
+        """The sources of those subjects that are neither in memory nor in the cache."""
+        return [
+            self.sources[i]
+            for i in sorted(set(indices))
+            if i not in self._loaded
+            and not (self.folder / _cache_name(self.sources[i], self.contrast)).exists()
+        ]
 
     def subjects_of_batch(self, seed: int, n: int, batch_size: int) -> np.ndarray:
         """Which subjects batch n draws from."""
@@ -166,10 +200,33 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
-    path = folder / _cache_name(source, contrast)
-    if path.exists():
-        return np.load(path)
+def _in_parallel(
+    job: Callable[..., Any],
+    sources: Sequence[int | ScanFiles],
+    contrast: str,
+    workers: int | None,
+    *arguments: Any,
+) -> Iterator[Any]:
+    """Results of `job(source, contrast, *arguments)` in order, several worked on at once."""
+    if not sources:
+        return
+    n_workers = min(workers or os.cpu_count() or 1, len(sources))
+    executor = ProcessPoolExecutor(n_workers, initializer=_leave_interrupts_to_the_parent)
+    running = [executor.submit(job, source, contrast, *arguments) for source in sources]
+    try:
+        for future in running:
+            yield future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)  # after Ctrl-C, only what is being made
+
+
+def _seconds_to_make(source: int | ScanFiles, contrast: str) -> float:
+    began = time.perf_counter()
+    _make_slices(source, contrast)
+    return time.perf_counter() - began
+
+
+def _make_slices(source: int | ScanFiles, contrast: str) -> np.ndarray:
     scan = make_subject(source, contrast) if isinstance(source, int) else source.load()
     slices = to_slices(scan)
     coded = encode_slices(slices.images, slices.brain_masks)
@@ -178,6 +235,14 @@ def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.n
             f"{scan.name}: expected slices of 96x96 that hold brain, came {coded.shape}; "
             "a brain longer than 192 mm cannot be trained on"
         )
+    return coded
+
+
+def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
+    path = folder / _cache_name(source, contrast)
+    if path.exists():
+        return np.load(path)
+    coded = _make_slices(source, contrast)
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npy")
     np.save(partial, coded)
@@ -188,9 +253,17 @@ def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.n
 def _cache_name(source: int | ScanFiles, contrast: str) -> str:
     if isinstance(source, int):
         return f"{contrast}-{source}.npy"
-    files = [f for f in (source.image, source.brain_mask) if f is not None]
-    state = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in files]
+    state = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in _files(source)]
     return f"scan-{hashlib.sha256(repr(state).encode()).hexdigest()[:20]}.npy"
+
+
+def _told_of(source: ScanFiles) -> list[tuple[str, int]]:
+    """Names and sizes of a scan's files, which stay the same in another folder."""
+    return [(file.name, file.stat().st_size) for file in _files(source)]
+
+
+def _files(source: ScanFiles) -> list[Path]:
+    return [file for file in (source.image, source.brain_mask) if file is not None]
 
 
 def _generator_digest() -> str:

@@ -17,11 +17,14 @@ from tqdm import tqdm
 
 from maskdiff_edu import anomaly
 from maskdiff_edu.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind
+from maskdiff_edu.checks import require_number
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Model, Noise, ToX0, reconstruct
 from maskdiff_edu.noise import fractal_noise
 from maskdiff_edu.schedule import Schedule
 from maskdiff_edu.volumes import Slices
+
+MAX_NOISINGS = 1000  # of one scan: draws at each t, times their number; all are in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,8 @@ class MaskedDDPM:
     masked. Method: arXiv 2305.19867, section 2; the averaging: `diffusion.reconstruct`.
 
     Raises:
-        ValueError: an unknown residual, a `t` outside 0..T-1, or nothing to average or batch.
+        ValueError: an unknown residual, a `t` outside 0..T-1, nothing to average or batch, or more
+            than 1000 noisings in all.
     """
 
     model: Model  # (x_t (b, 1, h, w), t (b,)) -> prediction; a module is set to eval mode
@@ -98,12 +102,16 @@ class MaskedDDPM:
     def __post_init__(self) -> None:
         if self.residual not in RESIDUAL_KINDS:
             raise ValueError(f"residual must be one of {RESIDUAL_KINDS}, got {self.residual!r}")
-        if not self._times or not all(0 <= t < self.schedule.T for t in self._times):
+        whole = all(isinstance(t, int | np.integer) for t in self._times)
+        if not whole or not self._times or not all(0 <= t < self.schedule.T for t in self._times):
             raise ValueError(f"t must lie in 0..{self.schedule.T - 1}, got {self.t}")
-        if self.draws < 1 or self.batch_size < 1:
+        require_number("draws", self.draws, 1, MAX_NOISINGS, whole=True)
+        require_number("batch_size", self.batch_size, 1, 2**20, whole=True)
+        require_number("box", self.box, 0, 2**20, whole=True)
+        if self.draws * len(self._times) > MAX_NOISINGS:
             raise ValueError(
-                "draws and batch_size must be at least 1, "
-                f"got draws={self.draws} and batch_size={self.batch_size}"
+                f"expected at most {MAX_NOISINGS} noisings, got {self.draws} draws at each of "
+                f"{len(self._times)} times"
             )
 
     @property

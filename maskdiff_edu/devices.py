@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import torch
@@ -35,6 +36,13 @@ class Processes:
             value = value / self.count
             dist.all_reduce(value)
         return value
+
+    def wait_for_all(self) -> None:
+        """Return when every process has come here; one may take hours to make the subjects."""
+        if self.count > 1:  # a group of its own: others give up after ten minutes
+            group = dist.new_group(timeout=timedelta(days=1), backend="gloo")
+            dist.barrier(group)
+            dist.destroy_process_group(group)
 
 
 def join_processes() -> Processes:

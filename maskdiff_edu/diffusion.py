@@ -67,8 +67,10 @@ def ddim_step(
     `t` and `t_next` are (b,) int64, t_next < t. With `eta` = 0 nothing is random; with 1 and
     t_next = t - 1 it is `ddpm_step`. DDIM, arXiv 2010.02502, equations 12 and 16.
 
-    Raises ValueError if `eta` is not 0 and no fresh noise `eps` is given.
+    Raises ValueError if `eta` lies outside 0..1, or is not 0 and no fresh noise `eps` is given.
     """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in 0..1, got {eta}")
     if eta and eps is None:
         raise ValueError(f"eta = {eta} adds fresh noise: pass eps, of the shape of x_t")
     signal = per_image(schedule.alphas_bar[t], x_t)

@@ -6,16 +6,16 @@ bool. `draw_*` decides where, `apply_*` does it.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from maskdiff_edu.checks import require_number, require_rise
+
 Generator = torch.Generator | None
 Device = torch.device | str | None
-Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
 
 ZERO_BEFORE_SCALING = -1.0  # 0 of an image in [0, 1]: the hole looks like background
 ZERO_AFTER_SCALING = 0.0  # 0 of an image in [-1, 1]: the hole is mid-grey
@@ -30,10 +30,10 @@ class PatchSettings:
     coverage: tuple[float, float] | None = None  # stop at a share of the brain drawn from here
 
     def __post_init__(self):
-        if not 0 <= self.count[0] <= self.count[1] <= 60 or self.count[1] == 0:
-            raise ValueError(f"count must rise within 0..60, got {self.count}")
-        if not 0 < self.sides[0] <= self.sides[1] <= 1:
-            raise ValueError(f"sides must rise within 0..1, got {self.sides}")
+        require_rise("count", self.count, 0, 60, whole=True, positive=True)
+        require_rise("sides", self.sides, 0, 1, positive=True)
+        if self.coverage is not None:
+            require_rise("coverage", self.coverage, 0, 1)
 
 
 # mDDPM as the paper tells it: rectangles until 10 to 90 % of the brain is hidden. Forty candidates
@@ -59,8 +59,8 @@ class BandSettings:
         chances = (self.low_pass, self.high_pass, self.off_centre)
         if min(chances) < 0 or not math.isclose(sum(chances), 1):
             raise ValueError(f"the three chances must be at least 0 and sum to 1, got {chances}")
-        if not 0 <= self.half_width[0] <= self.half_width[1]:
-            raise ValueError(f"half_width must rise from 0 or more, got {self.half_width}")
+        require_rise("half_width", self.half_width, 0, 10_000, whole=True)
+        require_number("pairs", self.pairs, 1, 60, whole=True)
 
 
 RELEASED_BANDS = BandSettings(low_pass=0.5, high_pass=0.5, off_centre=0)

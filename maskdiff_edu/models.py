@@ -9,7 +9,6 @@ it is used, "phantom" how well it did on the test subjects:
 
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -27,9 +26,11 @@ from maskdiff_edu.checkpoints import (
     load_pretrained,
     write_atomic,
 )
+from maskdiff_edu.checks import require_number
 from maskdiff_edu.detectors import Detector, IntensityDetector, MaskedDDPM
 from maskdiff_edu.devices import Precision, choose_device
-from maskdiff_edu.train import TrainConfig, make_noise, make_schedule
+from maskdiff_edu.train_config import TrainConfig, make_noise, make_schedule
+from maskdiff_edu.unet import UNet
 
 DEFAULT_MODEL = "fpm-cm"
 BASELINES = ("intensity", "intensity-equalised")
@@ -92,32 +93,20 @@ def build_method(
     model, card = load_pretrained(name_or_file)
     try:
         config = TrainConfig(**card["train"])
-        schedule = make_schedule(config).to(chosen_device)
-        as_card = _settings_of(card)
-        settings = replace(as_card, **changes)
-        to_x_0 = partial(objectives.to_x_0, config.prediction, schedule=schedule)
-        detector = MaskedDDPM(
-            model,
-            schedule,
-            settings.t,
-            settings.draws,
-            make_noise(config),
-            settings.residual,
-            seed,
-            chosen_device,
-            precision=precision,
-            postprocessing=settings.postprocessing,
-            to_x_0=None if config.prediction == "x_0" else to_x_0,
-            box=config.box,
+        as_card, threshold = _settings_of(card)
+        build = partial(
+            _build_network, model, config, seed=seed, device=chosen_device, precision=precision,
             name=Path(name_or_file).stem,
-        )
-    except (AttributeError, KeyError, TypeError) as error:
+        )  # fmt: skip
+        build(as_card)  # what is wrong now is the card's fault, later the caller's
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name_or_file}: expected a card that says how it was trained and is used, came one "
-            f"that does not ({error!r})"
+            f"that does not ({type(error).__name__}: {error})"
         ) from error
-    threshold = card.get("detector", {}).get("threshold") if settings == as_card else None
-    return Method(detector, settings, threshold, card, name_or_file)
+    settings = replace(as_card, **changes)
+    threshold = threshold if settings == as_card else None
+    return Method(build(settings), settings, threshold, card, name_or_file)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:
@@ -163,6 +152,26 @@ def write_card(method: Method, threshold: float | None, **sections: Any) -> None
     write_atomic(path, json.dumps(card, indent=1).encode())
 
 
+def _build_network(
+    model: UNet, config: TrainConfig, settings: DetectorSettings, **options: Any
+) -> MaskedDDPM:
+    """The detector of a network that was trained with `config`."""
+    schedule = make_schedule(config).to(options["device"])
+    to_x_0 = partial(objectives.to_x_0, config.prediction, schedule=schedule)
+    return MaskedDDPM(
+        model,
+        schedule,
+        settings.t,
+        settings.draws,
+        make_noise(config),
+        settings.residual,
+        postprocessing=settings.postprocessing,
+        to_x_0=None if config.prediction == "x_0" else to_x_0,
+        box=config.box,
+        **options,
+    )
+
+
 def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
     foreign = sorted(changes.keys() - {"normalise", "postprocessing"})
     if foreign:
@@ -172,11 +181,14 @@ def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
     return Method(detector, settings, source=name)
 
 
-def _settings_of(card: dict[str, Any]) -> DetectorSettings:
-    stored = {k: v for k, v in card.get("detector", {}).items() if k != "threshold"}
-    if isinstance(stored.get("t"), Sequence):
-        stored["t"] = tuple(int(t) for t in stored["t"])
+def _settings_of(card: dict[str, Any]) -> tuple[DetectorSettings, float | None]:
+    """A card's settings and the threshold that goes with them."""
+    stored = dict(card.get("detector", {}))
+    threshold = stored.pop("threshold", None)
+    if threshold is not None:
+        require_number("threshold", threshold, -1e9, 1e9)
+    if isinstance(stored.get("t"), list):
+        stored["t"] = tuple(stored["t"])
     if "postprocessing" in stored:
-        sizes = {name: int(size) for name, size in stored["postprocessing"].items()}
-        stored["postprocessing"] = PostProcessing(**sizes)
-    return DetectorSettings(**stored)
+        stored["postprocessing"] = PostProcessing(**stored["postprocessing"])
+    return DetectorSettings(**stored), threshold

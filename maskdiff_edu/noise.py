@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from maskdiff_edu.checks import require_number
+
 
 def gaussian_noise(
     shape: tuple[int, ...],
@@ -34,12 +36,16 @@ def fractal_noise(
     which is what random means. (Scaling each field to variance 1 gives another, rarer noise.)
     A field has mean 0 and wraps around: its left edge goes on at its right one.
 
-    Raises ValueError if `base_period` is over 4 times the shorter side: such blobs would not vary.
+    Raises ValueError for `octaves` outside 1..16, `persistence` outside 0..1, and a `base_period`
+    under 1 pixel or over 4 times the shorter side: such blobs would not vary.
 
     >>> fractal_noise((32, 1, 96, 96)).shape
     torch.Size([32, 1, 96, 96])
     """
     *_, h, w = shape
+    require_number("octaves", octaves, 1, 16, whole=True)
+    require_number("persistence", persistence, 0, 1)
+    require_number("base_period", base_period, 1, float("inf"))
     if base_period > 4 * min(h, w):
         raise ValueError(
             f"base_period must be at most 4 times the shorter side, {4 * min(h, w)} pixels, "

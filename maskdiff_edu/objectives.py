@@ -103,10 +103,13 @@ def box_grid(h: int, w: int, side: int, device: torch.device | str | None = None
     """The boxes of `side` pixels that tile a slice, row by row: (boxes, h, w) bool.
 
     Every pixel lies in exactly one; those at the far edges are smaller where `side` leaves a rest.
+    Raises ValueError for a side of less than 1 pixel.
 
     >>> box_grid(96, 96, 48).shape
     torch.Size([4, 96, 96])
     """
+    if side < 1:
+        raise ValueError(f"the side of a box must be at least 1 pixel, got {side}")
     rows, columns = torch.arange(h, device=device) // side, torch.arange(w, device=device) // side
     across, down = math.ceil(w / side), math.ceil(h / side)
     number = across * rows[:, None] + columns  # (h, w), of the box that a pixel lies in

@@ -1,30 +1,38 @@
 """The part of a training that changes from step to step, and how it is saved and resumed."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from maskdiff_edu.checkpoints import AVERAGE, CheckpointError, load_checkpoint, save_checkpoint
 from maskdiff_edu.devices import choose_precision, share_gradients
+from maskdiff_edu.train_config import TrainConfig
 from maskdiff_edu.unet import PRESETS as UNETS
 from maskdiff_edu.unet import UNet
 
-if TYPE_CHECKING:
-    from maskdiff_edu.train import TrainConfig
-
 
 class TrainState:
-    """What changes from step to step: the weights, their average, the optimiser, the count."""
+    """What changes from step to step: the weights, their average, the optimiser, the count.
 
-    def __init__(self, config: TrainConfig, device: torch.device, start: UNet | None) -> None:
+    `made_from` names what decides the weights beside the settings, such as the data; it is saved
+    with the rest and compared on loading. None where nothing is known.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        start: UNet | None,
+        made_from: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.config, self.step, self.seconds = config, 0, 0.0
+        self.made_from = dict(made_from or {})
         self.net = copy.deepcopy(start) if start is not None else new_network(config)
         self.net.to(device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -65,6 +73,7 @@ class TrainState:
         about = {
             "unet": dataclasses.asdict(self.net.config),
             "train": dataclasses.asdict(self.config),
+            "made_from": self.made_from,
             "step": self.step,
             "seconds": self.seconds,
             "scaler": self.scaler.state_dict(),
@@ -75,27 +84,41 @@ class TrainState:
         """Go on from `path`. Raises CheckpointError if it comes from another training."""
         tensors, about = load_checkpoint(path)
         try:
-            check_same_training(path, about, self.config)
-            self.net.load_state_dict(_part(tensors, "model."))
-            self.average.load_state_dict(_part(tensors, AVERAGE))
+            check_same_training(path, about, self.config, self.made_from)
+            for net, prefix in ((self.net, "model."), (self.average, AVERAGE)):
+                weights = net.state_dict()
+                net.load_state_dict(
+                    {name: _checked(tensors, prefix + name, weights[name]) for name in weights}
+                )
             for name, parameter in self.net.named_parameters():
-                shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-                for key, shape in shapes.items():
-                    saved = tensors[f"optimizer.{key}.{name}"]
-                    if saved.shape != shape:  # the fused optimiser would write beyond its end
-                        raise ValueError(f"{key} of {name} has the shape {tuple(saved.shape)}")
+                count = torch.tensor(0.0)
+                for key, like in {
+                    "step": count,
+                    "exp_avg": parameter,
+                    "exp_avg_sq": parameter,
+                }.items():
+                    saved = _checked(tensors, f"optimizer.{key}.{name}", like)
+                    if key != "exp_avg" and (saved < 0).any():
+                        raise ValueError(f"{key} of {name} is negative")
                     # in the parameter's memory layout, which the fused optimiser relies on
-                    like = parameter if shape else saved
                     kept = torch.empty_like(like, device=parameter.device, requires_grad=False)
                     self.optimizer.state[parameter][key] = kept.copy_(saved)
-            self.step, self.seconds = about["step"], float(about["seconds"])
+            self.step, self.seconds = about["step"], about["seconds"]
             if type(self.step) is not int or self.step < 0:
                 raise ValueError(f"step is {self.step!r}")
+            if not (isinstance(self.seconds, float) and 0 <= self.seconds < math.inf):
+                raise ValueError(f"seconds is {self.seconds!r}")
+            _check_scaler(about["scaler"], self.scaler.state_dict())
             self.scaler.load_state_dict(about["scaler"])
         except CheckpointError:
             raise
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not a whole training checkpoint ({error})") from error
+        if self.step > self.config.steps:
+            raise CheckpointError(
+                f"{path}: has done {self.step} steps, expected at most the {self.config.steps} "
+                "asked for; steps count from the very first one"
+            )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -107,25 +130,45 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 def new_network(config: TrainConfig) -> UNet:
     """A network with weights drawn from `config.seed`, torch's own generator left as it is."""
-    if config.unet not in UNETS:
-        raise ValueError(f"unet must be one of {', '.join(UNETS)}, got {config.unet!r}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed seeds GPUs too
         return UNet(UNETS[config.unet])
 
 
-def check_same_training(path: Path, about: dict[str, Any], config: TrainConfig) -> None:
-    """Only the number of steps may differ from the settings that the checkpoint was made with."""
-    before, now = about.get("train", {}), dataclasses.asdict(config)
-    changed = [name for name in now if name != "steps" and before.get(name) != now[name]]
-    if changed:
-        name = changed[0]
-        raise CheckpointError(
-            f"{path}: was trained with {name}={before.get(name)!r}, not {now[name]!r}; go on with "
-            "the same settings (only steps may grow) or train into another folder"
-        )
+def check_same_training(
+    path: Path, about: dict[str, Any], config: TrainConfig, made_from: Mapping[str, str | None]
+) -> None:
+    """Only the number of steps may differ from what the checkpoint was made with.
+
+    Settings that an older checkpoint does not tell had their defaults; what neither it nor this
+    training tells of its data is not compared.
+    """
+    before = dataclasses.asdict(TrainConfig(**about["train"])) | dict(about.get("made_from", {}))
+    now = dataclasses.asdict(config) | dict(made_from)
+    for name in now.keys() & before.keys() - {"steps"}:
+        if before[name] != now[name] and None not in (before[name], now[name]):
+            raise CheckpointError(
+                f"{path}: was trained with {name}={before[name]!r}, not {now[name]!r}; go on with "
+                "the same settings and data (only steps may grow) or train into another folder"
+            )
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with `prefix`, without it."""
-    return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
+def _checked(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """The tensor of that name, if it can take the place of `like`.
+
+    With another shape the fused optimiser would write beyond its end.
+    """
+    saved = tensors[name]
+    if saved.shape != like.shape or saved.dtype != like.dtype:
+        raise ValueError(f"{name} has the shape {tuple(saved.shape)} of {saved.dtype}, expected "
+                         f"{tuple(like.shape)} of {like.dtype}")  # fmt: skip
+    if not saved.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return saved
+
+
+def _check_scaler(saved: dict[str, Any], like: dict[str, Any]) -> None:
+    """Numbers of the same kinds as the scaler's own, which torch takes as they come."""
+    for name, number in like.items():
+        if type(saved[name]) is not type(number) or not 0 <= saved[name] <= 2.0**127:
+            raise ValueError(f"scaler: {name} is {saved[name]!r}")

@@ -12,6 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskdiff_edu.checks import require_number
+
+
+def heads(width: int) -> int:
+    """How many heads attend over `width` channels: one for 64 of them."""
+    return max(1, width // 64)
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -31,13 +38,21 @@ class UNetConfig:
         if not 1 <= len(self.widths) <= 6:
             raise ValueError(f"expected 1 to 6 widths, got {len(self.widths)}")
         limits = {"blocks": (1, 8), "fold": (1, 8), "time_width": (2, 4096), "groups": (1, 128)}
-        sizes = [(name, getattr(self, name), *limits[name]) for name in limits]
-        for name, size, low, high in [*sizes, *(("width", w, 1, 2048) for w in self.widths)]:
-            if type(size) is not int or not low <= size <= high:
-                raise ValueError(f"{name} must be a whole number in {low}..{high}, got {size!r}")
+        for name, (low, high) in limits.items():
+            require_number(name, getattr(self, name), low, high, whole=True)
+        for width in self.widths:
+            require_number("width", width, 1, 2048, whole=True)
+        for name in ("coordinates", "attention"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if any(width % self.groups for width in self.widths):
             raise ValueError(f"every width must be a multiple of groups={self.groups}, "
                              f"got {self.widths}")  # fmt: skip
+        if self.attention and self.widths[-1] % heads(self.widths[-1]):
+            raise ValueError(
+                "with attention the last width must be a multiple of its "
+                f"{heads(self.widths[-1])} heads, one for 64 channels, got {self.widths[-1]}"
+            )
         if self.time_width % 2:
             raise ValueError(f"time_width must be even, got {self.time_width}")
 
@@ -100,7 +115,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
-        self.heads = max(1, width // 64)
+        self.heads = heads(width)
         self.norm = nn.GroupNorm(groups, width)
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.out = zeroed(nn.Conv2d(width, width, 1))
