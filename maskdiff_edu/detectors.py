@@ -5,7 +5,7 @@ own needs a `name` and a `detect(slices)` that returns a `Detection`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -116,7 +116,7 @@ class MaskedDDPM:
 
     @property
     def _times(self) -> list[int]:
-        return [self.t] if isinstance(self.t, int) else list(self.t)
+        return list(self.t) if isinstance(self.t, Iterable) else [self.t]
 
     def detect(self, slices: Slices) -> Detection:
         """Reconstruct every slice and score the residual; a progress bar after two seconds."""
