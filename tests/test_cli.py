@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,7 @@ from maskdiff_edu import cli_models, evaluation, models
 from maskdiff_edu.atlas import load_template
 from maskdiff_edu.checkpoints import load_pretrained, save_model
 from maskdiff_edu.cli import app
+from maskdiff_edu.cohorts import SlicePool, cohort_seeds
 from maskdiff_edu.train import CHECKPOINT, PRESETS, Cost
 from maskdiff_edu.unet import UNet, UNetConfig
 
@@ -320,15 +322,76 @@ def test_ctrl_c_in_a_training_says_how_to_go_on(healthy, tmp_path, monkeypatch):
 
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        cli_models.training, "dry_run", lambda config, device: Cost(9, 0.5, 60, None)
-    )
-    done = run(
-        "train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "out"
-    )
-    assert done.exit_code == 0
+    costs = [Cost(9, 0.5, 60, None, 31, 90), Cost(9, 0.5, 60, 3 * 2**30)]
+    seen = []
+
+    def dry_run(config, pool, device):
+        seen.append((config, pool.description, len(pool)))
+        return costs.pop(0)
+
+    monkeypatch.setattr(cli_models.training, "dry_run", dry_run)
+    command = ("train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "o")
+    done = run(*command)
+    assert done.exit_code == 0, done.output
     assert "120 steps of 16 slices: 1.0 minutes (0.50 s a step" in done.stdout
-    assert not (tmp_path / "out").exists()
+    assert "measured over 9), memory unknown; before that 1.5 minutes to make" in done.stdout
+    assert "31 subjects" in done.stdout
+    again = run(*command)
+    assert "memory 3.0 GiB; before that no subject has to be made" in again.stdout
+    pool = SlicePool(cohort_seeds("train", n=300))
+    assert seen == [(replace(PRESETS["fpm-cm"], steps=120), pool.description, 300)] * 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_model_of_before_is_not_overwritten(tmp_path):
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / name).write_text("mine")
+        done = run("train", "--preset", "ddpm", "--steps", 1, "--out", tmp_path)
+        assert done.exit_code == 2 and f"{name}: expected no training here" in done.stderr
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+
+
+def test_resuming_with_other_scans_is_refused_before_any_is_read(healthy, tmp_path, monkeypatch):
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    command = ("train", "--preset", "ddpm", "--steps", 1, "--out", tmp_path / "model")
+    assert run(*command, "--data", healthy).exit_code == 0
+    monkeypatch.setattr(SlicePool, "fill", pytest.fail)
+    write(healthy / "second_t2.nii.gz", np.zeros(SHAPE))
+    for data in ((), ("--data", healthy)):
+        done = run(*command, *data, "--resume")
+        assert done.exit_code == 2 and "was trained with data='1 subjects (" in done.stderr
+    done = run("train", "--preset", "fpm", *command[3:], "--resume")
+    assert done.exit_code == 2 and "was trained with" in done.stderr
+
+
+@pytest.mark.slow
+def test_four_steps_make_their_subjects_and_more_steps_go_on(tmp_path, monkeypatch):
+    """As a reader types it, without scans of their own and into a folder that holds other files."""
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "model"
+    out.mkdir()
+    mine = {"notes.txt": "a", "checkpoint.json": "[1, 2", "card.json": "b"}
+    for name, text in mine.items():
+        (out / name).write_text(text)
+    command = ("train", "--preset", "fpm-cm", "--out", out, "--steps")
+    done = run(*command, 4)
+    assert done.exit_code == 0, done.output
+    assert f"model: {out / 'model.safetensors'}" in done.stdout
+    pool = SlicePool(cohort_seeds("train", n=300))
+    made = len(list((tmp_path / "cache").rglob("*.npy")))
+    assert made == len(pool.drawn(0, 4, 16)) <= 32, "no subject is made that is not drawn"
+    first, card = load_pretrained(out / "model.safetensors")
+    assert card["step"] == card["train"]["steps"] == 4
+    assert run(*command, 4).exit_code == 2
+
+    assert run(*command, 5, "--resume").exit_code == 0
+    second, card = load_pretrained(out / "model.safetensors")
+    assert card["step"] == 5 and "--steps 5" in card["command"]
+    assert not torch.equal(first.head.weight, second.head.weight)
+    assert {name: (out / name).read_text() for name in mine} == mine
+    done = run(*command, 4, "--resume")
+    assert done.exit_code == 2 and "has done 5 steps, expected at most the 4" in done.stderr
 
 
 def test_info_lists_models_with_their_numbers(weights, monkeypatch):

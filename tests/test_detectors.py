@@ -216,8 +216,8 @@ def test_names_tell_the_detectors_apart():
         ({"residual": "signed"}, "'signed'"),
         ({"t": 1000}, r"0\.\.999, got 1000"),
         ({"t": []}, r"got \[\]"),
-        ({"draws": 0}, "draws=0"),
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"draws": 0}, "draws must be .* got 0"),
+        ({"batch_size": 0}, "batch_size must be .* got 0"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(settings, message):
