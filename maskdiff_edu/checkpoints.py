@@ -3,7 +3,7 @@
 One file format for both uses. A *training checkpoint* holds the weights ("model."), their running
 average ("ema.") and the optimiser's state ("optimizer."). A *model*, as shipped, holds only the
 average, in float16. Either way the file's header carries the network's shape, so that it can be
-checked before anything is built.
+checked before anything is built, and a checksum of all that the file says.
 """
 
 import dataclasses
