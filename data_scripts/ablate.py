@@ -30,6 +30,7 @@ from maskdiff_edu.detectors import MaskedDDPM
 from maskdiff_edu.masks import (
     BROAD_PATCHES,
     FPM,
+    IPM,
     MIXED_BANDS,
     RELEASED_PATCHES,
     BandSettings,
@@ -102,9 +103,7 @@ VARIANTS = [
         changes={"schedule": "linear", "t_min": 48, "t_max": 176},
     ),
     Variant("ipm", "Hide behind grey instead of pasting frequencies?", "ipm"),
-    Variant(
-        "ipm-noise", "Holes of noise instead of grey?", "ipm", corrupt=IPM(BROAD_PATCHES, "noise")
-    ),
+    Variant("ipm-noise", "Holes of noise?", "ipm", corrupt=IPM(BROAD_PATCHES, "noise")),
     Variant("fpm", "Filter the whole slice instead of patches?", "fpm"),
     Variant("low-pass", "Only blurred patches?", corrupt=FPMCutMix(FPM(LOW_PASS))),
     Variant("high-pass", "Only edges pasted?", corrupt=FPMCutMix(FPM(HIGH_PASS))),
