@@ -32,6 +32,9 @@ def choose(
     model: Annotated[str, typer.Option(help="A .safetensors file; its card is rewritten.")],
     kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = Kind.tumour,
     n: Annotated[int, typer.Option("--n", min=1, help="Validation subjects.")] = 10,
+    like: Annotated[
+        str | None, typer.Option(help="Take over what was chosen for this model instead.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
@@ -40,11 +43,18 @@ def choose(
 
     Test subjects are not looked at, so that their numbers stay honest.
 
-    **Example**
+    **Examples**
 
-    maskdiff-edu choose --model model/model.safetensors
+    maskdiff-edu choose --model seed0/model.safetensors
+
+    maskdiff-edu choose --model seed1/model.safetensors --like seed0/model.safetensors
     """
     method = models.build_method(model, seed=seed, device=device, precision="auto")
+    if like is not None:
+        other = models.build_method(like, device="cpu")
+        taken = models.Method(method.detector, other.settings, card=method.card, source=model)
+        models.write_card(taken, None, chosen=other.card.get("chosen"))
+        return
     subjects = evaluation.phantoms("validation", kind, n, contrast)
     settings, rows = selection.choose_settings(method, subjects)
     chosen = {"kind": kind, "split": "validation", "n": n, "seed": seed, "tried": rows}

@@ -24,12 +24,11 @@ from maskdiff_edu.devices import (
     peak_memory,
 )
 from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.masks import cutmix
+from maskdiff_edu.masks import Corruption, cutmix
 from maskdiff_edu.objectives import draw_box, draw_t, loss, target
 from maskdiff_edu.schedule import Schedule
 from maskdiff_edu.train_config import (
     PRESETS,
-    Corruption,
     TrainConfig,
     make_corruption,
     make_noise,

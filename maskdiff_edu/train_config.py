@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
-import torch
 from torch import Tensor
 
 from maskdiff_edu.checks import require_number
@@ -17,6 +16,7 @@ from maskdiff_edu.masks import (
     PAPER_PATCHES,
     RELEASED_BANDS,
     RELEASED_PATCHES,
+    Corruption,
     FPMCutMix,
     no_corruption,
 )
@@ -24,9 +24,6 @@ from maskdiff_edu.noise import fractal_noise, gaussian_noise
 from maskdiff_edu.objectives import Prediction
 from maskdiff_edu.schedule import Schedule
 from maskdiff_edu.unet import PRESETS as UNETS
-
-# What hides a part of (images, brain_masks, generator): one of `masks`, or a function of your own.
-Corruption = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
 
 
 @dataclass(frozen=True)
