@@ -120,17 +120,21 @@ class SlicePool:
     def fill(self, indices: Iterable[int] | None = None, workers: int | None = None) -> None:
         """Make the subjects ahead of time, several at once, with a progress bar.
 
-        Under torchrun one process of each machine makes them, and the others wait for it.
+        Under torchrun all processes have to call this: one of each machine makes them, and the
+        others wait for it.
         """
         processes = join_processes()
-        if processes.local_rank == 0:
-            missing = self._missing(range(len(self)) if indices is None else indices)
-            made = _in_parallel(_cached_slices, missing, self.contrast, workers, self.folder)
-            bar = tqdm(desc="making subjects", total=len(missing), unit="subject", delay=2)
-            with closing(made), bar:
-                for _ in made:
-                    bar.update()
-        processes.wait_for_all()
+        with processes.leaving_together():
+            if processes.local_rank == 0:
+                self._fill(range(len(self)) if indices is None else indices, workers)
+
+    def _fill(self, indices: Iterable[int], workers: int | None) -> None:
+        missing = self._missing(indices)
+        made = _in_parallel(_cached_slices, missing, self.contrast, workers, self.folder)
+        bar = tqdm(desc="making subjects", total=len(missing), unit="subject", delay=2)
+        with closing(made), bar:
+            for _ in made:
+                bar.update()
 
     def cost(self, indices: Iterable[int], workers: int | None = None) -> tuple[int, float]:
         """How many of these subjects `fill` would make, and the seconds it would take for them.

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -37,10 +38,14 @@ class Processes:
             dist.all_reduce(value)
         return value
 
-    def wait_for_all(self) -> None:
-        """Return when every process has come here; one may take hours to make the subjects."""
+    @contextmanager
+    def leaving_together(self) -> Iterator[None]:
+        """No process leaves this block before all of them have, even if one works for hours."""
+        group = None
         if self.count > 1:  # a group of its own: others give up after ten minutes
             group = dist.new_group(timeout=timedelta(days=1), backend="gloo")
+        yield
+        if group is not None:
             dist.barrier(group)
             dist.destroy_process_group(group)
 

@@ -91,12 +91,8 @@ class TrainState:
                     {name: _checked(tensors, prefix + name, weights[name]) for name in weights}
                 )
             for name, parameter in self.net.named_parameters():
-                count = torch.tensor(0.0)
-                for key, like in {
-                    "step": count,
-                    "exp_avg": parameter,
-                    "exp_avg_sq": parameter,
-                }.items():
+                likes = {"step": torch.tensor(0.0), "exp_avg": parameter, "exp_avg_sq": parameter}
+                for key, like in likes.items():
                     saved = _checked(tensors, f"optimizer.{key}.{name}", like)
                     if key != "exp_avg" and (saved < 0).any():
                         raise ValueError(f"{key} of {name} is negative")
@@ -145,7 +141,7 @@ def check_same_training(
     """
     before = dataclasses.asdict(TrainConfig(**about["train"])) | dict(about.get("made_from", {}))
     now = dataclasses.asdict(config) | dict(made_from)
-    for name in now.keys() & before.keys() - {"steps"}:
+    for name in [name for name in now if name in before and name != "steps"]:
         if before[name] != now[name] and None not in (before[name], now[name]):
             raise CheckpointError(
                 f"{path}: was trained with {name}={before[name]!r}, not {now[name]!r}; go on with "
