@@ -221,7 +221,7 @@ def dry_run(
 ) -> Cost:
     """Make a few subjects, train on made-up discs, and say what the whole training would take.
 
-    About `seconds` for both, but at least one step and two subjects a processor. Nothing is
+    About `seconds` for both, but at least two steps and two subjects a processor. Nothing is
     written. Without a `pool` the subjects are left out.
     """
     began = time.perf_counter()
@@ -234,7 +234,7 @@ def dry_run(
         now = time.perf_counter()
         times.append(now - last)
         last = now
-        if now - began >= seconds:
+        if now - began >= seconds and len(times) > 1:
             break
     typical = statistics.median(times[1:] or times)  # the first step also sets everything up
     memory = peak_memory(choose_device(device))
