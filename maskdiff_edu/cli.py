@@ -10,7 +10,8 @@ import typer
 from tqdm import tqdm
 
 from maskdiff_edu import cohorts, evaluation, models
-from maskdiff_edu.cli_models import evaluate, info, train
+from maskdiff_edu.cli_evaluate import choose, compare, evaluate
+from maskdiff_edu.cli_models import info, train
 from maskdiff_edu.cli_options import (
     Contrast,
     Device,
@@ -146,7 +147,7 @@ def phantom(
     typer.echo(f"{n} subjects written to {out}")
 
 
-for command in (evaluate, train, info):
+for command in (train, choose, evaluate, compare, info):
     app.command()(command)
 
 

@@ -1,88 +1,26 @@
-"""Commands about models: measure one, train one, list them all."""
+"""Commands about models: train one, list them all."""
 
 import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from maskdiff_edu import cohorts, evaluation, models
+from maskdiff_edu import cohorts, models
 from maskdiff_edu import train as training
-from maskdiff_edu.checkpoints import write_atomic
 from maskdiff_edu.cli_options import (
     INTERRUPTED,
-    Contrast,
     Device,
-    Draws,
-    Kind,
-    Model,
     OutFolder,
     Preset,
-    ResidualKind,
-    Scale,
     Seed,
-    Split,
-    Times,
-    as_times,
     reports_errors,
     say,
 )
 from maskdiff_edu.folders import find_scans
 from maskdiff_edu.outputs import require_writable
-
-
-@reports_errors
-def evaluate(
-    out: Annotated[Path, typer.Option(help="JSON file for the numbers.")],
-    model: Model = models.DEFAULT_MODEL,
-    data: Annotated[Path | None, typer.Option(help="Folder of scans with lesion masks.")] = None,
-    split: Annotated[Split, typer.Option(help="Of the synthetic subjects.")] = Split.test,
-    n: Annotated[int, typer.Option("--n", min=1, help="Subjects of each kind.")] = 30,
-    kinds: Annotated[list[Kind] | None, typer.Option(help="Default: all kinds.")] = None,
-    fpr: Annotated[float, typer.Option(help="False positives allowed by the threshold.")] = 0.01,
-    n_validation: Annotated[int, typer.Option(min=1, help="Healthy subjects for it.")] = 10,
-    card: Annotated[bool, typer.Option("--card", help="Write into the model's card.")] = False,
-    t: Times = None,
-    draws: Draws = None,
-    seed: Seed = 0,
-    residual: ResidualKind = None,
-    normalise: Scale = None,
-    device: Device = "auto",
-    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
-) -> None:
-    """Measure a model on many subjects, beside intensity: AUPRC, AUROC, Dice, with intervals.
-
-    The threshold for Dice comes from healthy validation subjects; with --data, from the card.
-
-    **Examples**
-
-    maskdiff-edu evaluate --model intensity --n 5 --out intensity.json
-
-    maskdiff-edu evaluate --data BraTS/ --out brats.json
-    """
-    if card and (data or model in models.BASELINES):
-        raise ValueError("--card: expected a network and the synthetic subjects, came other ones")
-    _require_file(out)
-    settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
-    method = models.build_method(model, seed=seed, device=device, precision="auto", **settings)
-    if data is not None:
-        groups = {"data": [files.load for files in find_scans(data, contrast)]}
-        threshold = method.threshold
-    else:
-        chosen = kinds or list(Kind)
-        groups = {kind.value: evaluation.phantoms(split, kind, n, contrast) for kind in chosen}
-        controls = evaluation.phantoms("validation", "healthy", n_validation, contrast)
-        threshold = evaluation.healthy_threshold(method, controls, fpr)
-    evaluated = evaluation.evaluate(method, groups, threshold)
-    write_atomic(out, json.dumps(evaluated, indent=1).encode())
-    if card:
-        how = {"split": split, "n": n, "n_validation": n_validation, "fpr": fpr, "seed": seed}
-        summary = evaluation.summarise_for_card(evaluated)
-        models.write_card(model, method, threshold, summary, how)
-    _show_evaluation(evaluated)
-    typer.echo(f"all numbers: {out}")
 
 
 @reports_errors
@@ -163,18 +101,3 @@ def _tell_cost(config: training.TrainConfig, cost: training.Cost) -> None:
         f"({cost.seconds_a_step:.2f} s a step, measured over {cost.steps_measured}), memory "
         f"{memory}; making {config.n_subjects} subjects the first time comes on top"
     )
-
-
-def _require_file(out: Path) -> None:
-    if out.is_dir():
-        raise ValueError(f"{out}: expected a file for the numbers, came a folder")
-    require_writable(out.parent)
-
-
-def _show_evaluation(evaluated: dict[str, Any]) -> None:
-    for name, found in evaluation.summarise_for_card(evaluated).items():
-        low, high = found["ci"] or (float("nan"),) * 2
-        typer.echo(
-            f"{name:8} n {found['n']:3}  AUPRC {found['auprc']:.3f} [{low:.3f}, {high:.3f}]  "
-            f"intensity {found['intensity']:.3f}  prevalence {found['prevalence']:.3f}"
-        )

@@ -64,7 +64,7 @@ class IntensityDetector:
         values = (slices.images + 1) / 2
         if self.equalise:
             values = _share_no_brighter(values, slices.brain_masks)
-        return Detection(_anomaly_map(values, slices, self.postprocessing))
+        return Detection(anomaly_map_of(values, slices, self.postprocessing))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +112,15 @@ class MaskedDDPM:
 
     def detect(self, slices: Slices) -> Detection:
         """Reconstruct every slice and score the residual; a progress bar after two seconds."""
-        x_0_hat = self._reconstruct(slices.images)
+        x_0_hat = self.reconstruct(slices.images)
         values = anomaly.residual(slices.images, x_0_hat, self.residual)
         return Detection(
-            _anomaly_map(values, slices, self.postprocessing),
+            anomaly_map_of(values, slices, self.postprocessing),
             x_0_hat.masked_fill(~slices.brain_masks, -1),
         )
 
-    def _reconstruct(self, x_0: Tensor) -> Tensor:
+    def reconstruct(self, x_0: Tensor) -> Tensor:
+        """The pseudo-healthy twin of every slice, (n, 1, h, w), also outside the brain."""
         device = self._prepare_model()
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
@@ -177,8 +178,8 @@ def _share_no_brighter(values: Tensor, brain_masks: Tensor) -> Tensor:
     return (torch.from_numpy(ranks) / counts).reshape(values.shape)
 
 
-def _anomaly_map(values: Tensor, slices: Slices, settings: PostProcessing) -> Tensor:
-    """`anomaly.postprocess` for tensors (n, 1, h, w)."""
+def anomaly_map_of(values: Tensor, slices: Slices, settings: PostProcessing) -> Tensor:
+    """`anomaly.postprocess` of raw scores (n, 1, h, w): the anomaly map, of the same shape."""
     stack, brain_mask = values[:, 0].numpy(), slices.brain_masks[:, 0].numpy()
     final = anomaly.postprocess(stack, brain_mask, settings).astype(np.float32)
     return torch.from_numpy(final)[:, None]

@@ -16,15 +16,15 @@ import torch
 from tqdm import tqdm
 
 from maskdiff_edu import anomaly, metrics
-from maskdiff_edu.anomaly import PostProcessing
+from maskdiff_edu.anomaly import RESIDUAL_KINDS, PostProcessing
 from maskdiff_edu.cohorts import cohort_seeds, make_member
-from maskdiff_edu.detectors import Detection
+from maskdiff_edu.detectors import Detection, anomaly_map_of
 from maskdiff_edu.models import BASELINES, Method, baselines
 from maskdiff_edu.scoring import lesion_metrics, on_scan_grid
 from maskdiff_edu.volumes import Scan, Slices, to_slices
 
 Load = Callable[[], Scan]  # can be sent to another process, as `ScanFiles.load` can
-METHOD = "method"  # beside the names of the baselines
+METHOD, LESION = "method", "lesion"  # beside the names of the baselines
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,29 +50,6 @@ def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> f
     return anomaly.threshold_from_healthy(maps, brain_masks, fpr)
 
 
-def evaluate(
-    method: Method, groups: Mapping[str, Sequence[Load]], threshold: float | None = None
-) -> dict[str, Any]:
-    """All metrics of every group, as plain JSON: {"threshold": ..., "groups": {name: {...}}}.
-
-    Metrics of lesions are taken over the subjects that have some; subjects without a lesion only
-    have a volume score. "mean" averages over subjects with a bootstrap interval over subjects,
-    "pooled" puts the voxels of all subjects into one row: two different numbers. Where there is a
-    group "healthy", "auroc_volume" says how well the volume score tells patients from it.
-    """
-    results = {name: _group(name, method, loads, threshold) for name, loads in groups.items()}
-    healthy = results.get("healthy", {"subjects": []})["subjects"]
-    for name, result in results.items():
-        if name != "healthy" and healthy:
-            result["auroc_volume"] = _auroc_volume(result["subjects"], healthy)
-    return {
-        "model": method.detector.name,
-        "settings": method.used,
-        "threshold": threshold,
-        "groups": results,
-    }
-
-
 def summarise_for_card(evaluated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The few numbers of each group with lesions that a model's card holds under "phantom"."""
     return {
@@ -90,14 +67,21 @@ def summarise_for_card(evaluated: Mapping[str, Any]) -> dict[str, dict[str, Any]
     }
 
 
-def _group(
-    name: str, method: Method, loads: Sequence[Load], threshold: float | None
+def evaluate_group(
+    name: str, method: Method, loads: Sequence[Load], threshold: float | None = None
 ) -> dict[str, Any]:
-    """One group's subjects, means and pooled metrics."""
+    """All metrics of one group of subjects, as plain JSON, with a progress bar called `name`.
+
+    Metrics of lesions are taken over the subjects that have some; subjects without a lesion only
+    have a volume score. "mean" averages over subjects with a bootstrap interval over subjects,
+    "pooled" puts the voxels of all subjects into one row: two different numbers. Beside the
+    method, both intensity baselines and the method's map from the other kind of residual.
+    """
     subjects, voxels = [], []
     for prepared in tqdm(_prepared(loads, method), total=len(loads), desc=name, unit="subject"):
-        detections = {METHOD: method.detector.detect(prepared.slices), **prepared.baselines}
-        subject, inside = _measure(prepared, detections, threshold)
+        found = method.detector.detect(prepared.slices)
+        detections = {METHOD: found, **_other_residual(found, prepared, method)}
+        subject, inside = _measure(prepared, {**detections, **prepared.baselines}, threshold)
         subjects.append(subject)
         if subject["prevalence"]:
             voxels.append(inside)
@@ -115,7 +99,8 @@ def _group(
             for metric in ill[0][detector]
             if metric != "best_dice_threshold"
         }
-        for detector in (METHOD, *BASELINES)
+        for detector in voxels[0]
+        if detector != LESION
     }
     result["pooled"] = _pooled(voxels)
     if len(ill) > 1:
@@ -155,15 +140,25 @@ def _measure(
             cut = threshold if name == METHOD else None
             subject[name] = lesion_metrics(volume, scan, cut)
     inside = {name: volume[scan.brain_mask] for name, volume in volumes.items()}
-    return subject, {**inside, "lesion": lesion[scan.brain_mask]}
+    return subject, {**inside, LESION: lesion[scan.brain_mask]}
+
+
+def _other_residual(found: Detection, prepared: Prepared, method: Method) -> dict[str, Detection]:
+    """The same reconstruction, scored by the kind of residual that the method does not use."""
+    if found.reconstruction is None:
+        return {}
+    [other] = {*RESIDUAL_KINDS} - {method.settings.residual}
+    slices, settings = prepared.slices, method.settings.postprocessing
+    values = anomaly.residual(slices.images, found.reconstruction, other)
+    return {f"{other} residual": Detection(anomaly_map_of(values, slices, settings))}
 
 
 def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
     """AUPRC, AUROC and ⌈Dice⌉ with the voxels of all subjects in one row."""
-    lesions = [subject["lesion"] for subject in voxels]
+    lesions = [subject[LESION] for subject in voxels]
     brains = [np.ones_like(lesion) for lesion in lesions]
     found = {}
-    for name in (METHOD, *BASELINES):
+    for name in (name for name in voxels[0] if name != LESION):
         row = metrics.pooled([subject[name] for subject in voxels], lesions, brains)
         auprc = metrics.auprc(*row)
         found[name] = {
@@ -175,13 +170,16 @@ def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, f
     return found
 
 
-def _auroc_volume(ill: Sequence[Mapping], healthy: Sequence[Mapping]) -> dict[str, float]:
-    """How well one score a brain tells patients from healthy subjects, for every detector."""
+def auroc_volume(ill: Sequence[Mapping], healthy: Sequence[Mapping]) -> dict[str, float]:
+    """How well one score a brain tells patients from healthy subjects, for every detector.
+
+    Both are the "subjects" of groups from `evaluate_group`.
+    """
     is_ill = np.repeat([True, False], [len(ill), len(healthy)])
     everyone = np.ones_like(is_ill)
     return {
         name: metrics.auroc([s["volume_score"][name] for s in [*ill, *healthy]], is_ill, everyone)
-        for name in (METHOD, *BASELINES)
+        for name in ill[0]["volume_score"]
     }
 
 

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from maskdiff_edu.rectangles import as_numbers, between, newly_hidden, trace_first, union
+
 Generator = torch.Generator | None
 Device = torch.device | str | None
 Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
@@ -83,7 +85,8 @@ def draw_patches(
     # 1. Centres: a row in proportion to its brain pixels, then one of its brain pixels.
     pixels_of_row = brain_masks[:, 0].sum(dim=2, dtype=torch.int32)  # (b, h)
     row = _draw_index(pixels_of_row, uniform[0])  # (b, k)
-    chosen_rows = brain_masks[:, 0].gather(1, row[:, :, None].expand(b, k, w))  # (b, k, w)
+    row_of_batch = row + h * torch.arange(b, device=row.device)[:, None]
+    chosen_rows = as_numbers(brain_masks.flatten(0, 2)[row_of_batch])  # (b, k, w)
     column = _draw_index(chosen_rows, uniform[1, :, :, None]).squeeze(2)  # (b, k)
 
     # 2. Sides, in pixels.
@@ -91,37 +94,21 @@ def draw_patches(
     shortest, longest = settings.sides
     sides = (shortest + (longest - shortest) * uniform[2:4]) * brain_rows
     height, width = sides.round().long().clamp(min=1)  # (b, k) each
-    inside_rows = _between(row - height // 2, height, h)  # (b, k, h)
-    inside_columns = _between(column - width // 2, width, w)  # (b, k, w)
+    inside_rows = between(row - height // 2, height, h)  # (b, k, h)
+    inside_columns = between(column - width // 2, width, w)  # (b, k, w)
 
     # 3. How many rectangles are kept.
     kept = fewest + (uniform[4, :, :1] * (k - fewest + 1)).floor().clamp(max=k - fewest)  # (b, 1)
     if settings.coverage is None:
         is_kept = torch.arange(k, device=kept.device) < kept  # (b, k)
-        return _union(inside_rows * is_kept[:, :, None], inside_columns)[:, None] & brain_masks
+        return union(inside_rows * is_kept[:, :, None], inside_columns)[:, None] & brain_masks
     least, most = settings.coverage
     share = least + (most - least) * uniform[4, :, 1:2]
     enough = share * pixels_of_row.sum(dim=1, keepdim=True)  # (b, 1), brain pixels
-    first = _first_to_hide(inside_rows, inside_columns)  # (b, h, w)
-    hidden = first.new_zeros((b, k + 1))  # pixels newly hidden by each rectangle, then in all
-    hidden.scatter_add_(1, first.flatten(1).long(), brain_masks.flatten(1).int()).cumsum_(1)
+    trace = trace_first(inside_rows, inside_columns)  # (b, h, w)
+    hidden = newly_hidden(trace, brain_masks[:, 0]).cumsum(dim=1)  # (b, 64), pixels so far
     kept = torch.minimum(kept, (hidden[:, :k] < enough).sum(dim=1, keepdim=True) + 1)
-    return (first < kept[:, :, None])[:, None] & brain_masks
-
-
-def _first_to_hide(inside_rows: Tensor, inside_columns: Tensor) -> Tensor:
-    """Which of k rectangles is the first to hide each pixel, k for none: (b, h, w) int32."""
-    k = inside_rows.shape[1]
-    # Rectangle j weighs 4^-j, more than all later ones together, so the sum's exponent says which
-    # was first. (float16 autocast has no 4^-20; corrupt images outside of it.)
-    weight = 0.25 ** torch.arange(k, device=inside_rows.device)[:, None]
-    total = (inside_rows * weight).mT @ inside_columns + 0.25**k  # as if one more hid all
-    return 63 - (total.float().view(torch.int32) >> 24)  # 2^-2j has the bits (127 - 2j) << 23
-
-
-def _union(inside_rows: Tensor, inside_columns: Tensor) -> Tensor:
-    """(b, h, w) bool: pixels in any of the k rectangles, given their rows and columns."""
-    return (inside_rows.mT @ inside_columns).bool()
+    return trace.ge_(0.25 ** (kept[:, :, None] - 1)).bool()[:, None] & brain_masks
 
 
 def _draw_index(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -129,13 +116,6 @@ def _draw_index(weights: Tensor, uniform: Tensor) -> Tensor:
     steps = weights.cumsum(-1, dtype=torch.float32)
     index = torch.searchsorted(steps, uniform * steps[..., -1:], right=True)
     return index.clamp(max=weights.shape[-1] - 1)  # rounding up to 1, or no weight at all
-
-
-def _between(start: Tensor, length: Tensor, n: int) -> Tensor:
-    """1 at positions start, ..., start + length - 1 of 0..n-1, else 0: (b, k, n) float."""
-    half = (length[:, :, None] - 1) / 2
-    from_middle = torch.arange(n, device=start.device) - (start[:, :, None] + half)
-    return (from_middle.abs_() <= half).float()
 
 
 def apply_patches(
@@ -167,8 +147,9 @@ def apply_patches(
 
 def brain_mean(images: Tensor, brain_masks: Tensor) -> Tensor:
     """Mean over each slice's brain, (b, 1, 1, 1); 0 for a slice without brain."""
-    total = (images * brain_masks).sum(dim=(2, 3), keepdim=True)
-    return total / brain_masks.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    inside = as_numbers(brain_masks)
+    total = (images * inside).sum(dim=(2, 3), keepdim=True)
+    return total / inside.sum(dim=(2, 3), keepdim=True).clamp(min=1)
 
 
 def draw_bands(
@@ -191,7 +172,7 @@ def draw_bands(
     rows = (_frequencies(h, device).abs() <= half).float()  # (b, 1, h)
     columns = (_frequencies(w, device).abs() <= half).float()  # (b, 1, w)
     # True where the two differ: the square for a low-pass, all but the square for a high-pass.
-    kept = (rows.mT @ columns - (draw >= settings.low_pass).float()).bool()  # (b, h, w)
+    kept = (rows.mT * columns - (draw >= settings.low_pass).float()).bool()  # (b, h, w)
     if settings.off_centre:
         removed = _draw_off_centre(shape, settings, generator, device)
         kept = torch.where(draw < settings.low_pass + settings.high_pass, kept, ~removed)
@@ -216,7 +197,7 @@ def _draw_off_centre(
     angle = angle * math.pi  # half a turn: the twins hold the other half
     rows = (_frequencies(h, device) - distance * angle.sin()).abs() <= half[0]  # (b, k, h)
     columns = (_frequencies(w, device) - distance * angle.cos()).abs() <= half[1]  # (b, k, w)
-    rectangles = _union(rows.float(), columns.float())  # (b, h, w)
+    rectangles = union(rows.float(), columns.float())  # (b, h, w)
     return rectangles | mirror(rectangles)
 
 
@@ -233,7 +214,12 @@ def mirror(spectrum: Tensor) -> Tensor:
 
 
 def apply_bands(
-    images: Tensor, brain_masks: Tensor, band_mask: Tensor, *, keep_mean: bool
+    images: Tensor,
+    brain_masks: Tensor,
+    band_mask: Tensor,
+    *,
+    keep_mean: bool,
+    highest: int | None = None,
 ) -> Tensor:
     """Remove the frequencies that `band_mask` does not keep: (b, 1, h, w), background at -1.
 
@@ -243,14 +229,20 @@ def apply_bands(
     each slice's mean over the brain stays. Values may overshoot [-1, 1].
 
     `band_mask` must be Hermitian (see `mirror`), as `draw_bands` makes it: half of it is used.
+    `highest` saves time: beyond this column frequency each mask must keep everything, or nothing.
     """
-    half = torch.fft.ifftshift(band_mask, dim=(-2, -1))[..., : images.shape[-1] // 2 + 1]
+    w = images.shape[-1]
+    used = 1 + (w // 2 if highest is None else min(highest, w // 2))  # columns of the spectrum
+    # What the mask does in its corner is done to the image; the rest needs the spectrum.
+    corner = as_numbers(band_mask[..., :1, :1]).to(images.dtype)  # (b, 1, 1, 1)
+    gain = as_numbers(torch.fft.ifftshift(band_mask, dim=(-2, -1))[..., :used]) - corner
     shifted = images + 1
-    spectrum = torch.where(half, torch.fft.rfft2(shifted), 0)
-    filtered = torch.fft.irfft2(spectrum, s=images.shape[-2:])
+    spectrum = torch.fft.fft(torch.fft.rfft(shifted)[..., :used], dim=-2)  # (b, 1, h, used)
+    filtered = torch.fft.irfft(torch.fft.ifft(spectrum * gain, dim=-2), n=w)
+    filtered.addcmul_(corner, shifted)
     if keep_mean:
         filtered += brain_mean(shifted - filtered, brain_masks)
-    return torch.where(brain_masks, filtered.sub_(1), -1.0)
+    return filtered.mul_(as_numbers(brain_masks)).sub_(1)
 
 
 def cutmix(images: Tensor, pasted: Tensor, patch_mask: Tensor) -> Tensor:
@@ -285,7 +277,10 @@ class FPM:
     def __call__(self, images: Tensor, brain_masks: Tensor, generator: Generator = None) -> Tensor:
         b, _, h, w = images.shape
         band_mask = draw_bands((b, h, w), self.bands, generator=generator, device=images.device)
-        return apply_bands(images, brain_masks, band_mask, keep_mean=self.keep_mean)
+        highest = None if self.bands.off_centre else self.bands.half_width[1]
+        return apply_bands(
+            images, brain_masks, band_mask, keep_mean=self.keep_mean, highest=highest
+        )
 
 
 @dataclass(frozen=True)

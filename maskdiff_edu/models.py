@@ -54,6 +54,7 @@ class Method:
     settings: DetectorSettings
     threshold: float | None = None  # of the map; None if none was chosen for these settings
     card: dict[str, Any] = field(default_factory=dict)
+    source: str | Path = ""  # the model's name, or its file
 
     @property
     def used(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def build_method(
             f"that does not ({error!r})"
         ) from error
     threshold = card.get("detector", {}).get("threshold") if settings == as_card else None
-    return Method(detector, settings, threshold, card)
+    return Method(detector, settings, threshold, card, name_or_file)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:
@@ -132,10 +133,10 @@ def baselines(postprocessing: PostProcessing) -> list[IntensityDetector]:
     return [IntensityDetector(equalise, postprocessing) for equalise in (False, True)]
 
 
-def card_path(name_or_file: str | Path) -> Path:
-    """Where the card of a model lies, which need not exist yet."""
+def weights_path(name_or_file: str | Path) -> Path:
+    """Where the weights of a model lie; its card is the .json file beside them."""
     path = Path(name_or_file)
-    return (path if path.is_file() else MODELS / f"{name_or_file}.safetensors").with_suffix(".json")
+    return path if path.is_file() else MODELS / f"{name_or_file}.safetensors"
 
 
 def about() -> dict[str, Any]:
@@ -150,21 +151,16 @@ def about() -> dict[str, Any]:
     }
 
 
-def write_card(
-    name_or_file: str | Path,
-    method: Method,
-    threshold: float,
-    phantom: dict[str, Any],
-    how: dict[str, Any],
-) -> None:
-    """Put the settings in use, their threshold and test results into a model's card.
+def write_card(method: Method, threshold: float | None, **sections: Any) -> None:
+    """Put the settings in use and their threshold into the model's card, and other `sections`.
 
-    `phantom`: a row of numbers for each lesion kind; `how`: on which subjects they were measured.
+    Such as `phantom`, a row of test results for each lesion kind, and `evaluation`, on whom they
+    were measured.
     """
     used = {**asdict(method.settings), "threshold": threshold}
-    phantom = {**method.card.get("phantom", {}), **phantom}
-    card = {**method.card, "detector": used, "evaluation": how, "phantom": phantom}
-    write_atomic(card_path(name_or_file), json.dumps(card, indent=1).encode())
+    card = {**method.card, "detector": used, **sections}
+    path = weights_path(method.source).with_suffix(".json")
+    write_atomic(path, json.dumps(card, indent=1).encode())
 
 
 def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
@@ -173,7 +169,7 @@ def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
         raise ValueError(f"{name}: expected no {', no '.join(foreign)}: it has no network")
     settings = DetectorSettings(**changes)
     [detector] = [d for d in baselines(settings.postprocessing) if d.name == name]
-    return Method(detector, settings)
+    return Method(detector, settings, source=name)
 
 
 def _settings_of(card: dict[str, Any]) -> DetectorSettings:

@@ -4,7 +4,8 @@ Scans are grey, anomaly maps magma, marked lesions outlined in cyan: colours tha
 colour-blind readers and in print. The patient's right is on the left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -117,6 +118,31 @@ def plot_slice_scores(
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_comparison(compared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """What `runs.compare` found: a panel a lesion kind, a row a method, with intervals.
+
+    Dots are means over subjects and training seeds, bars their 95 % intervals over subjects, small
+    ticks the single seeds. The dotted line is the prevalence, which random scores reach.
+    """
+    figure, axes = plt.subplots(
+        1, len(compared), figsize=(2.6 * len(compared), 3), squeeze=False, sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    plt.close(figure)
+    for ax, (kind, rows) in zip(axes[0], compared.items(), strict=True):
+        for height, row in enumerate(rows.values()):
+            low, high = row["ci"]
+            ax.plot([low, high], [height] * 2, color=CURVE, linewidth=2)
+            ax.plot(row["value"], height, "o", color=CURVE)
+            if len(row["seeds"]) > 1:
+                ax.plot(row["seeds"], [height + 0.25] * len(row["seeds"]), "|", color="black")
+        ax.axvline(next(iter(rows.values()))["prevalence"], color="black", linestyle=":")
+        ax.set(title=kind, yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, None))
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
     return figure
 
 

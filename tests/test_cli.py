@@ -345,10 +345,10 @@ def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monke
     monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
     write(scan.with_name("q_t2.nii.gz"), nib.load(scan).get_fdata() ** 1.1)
     write(scan.with_name("q_seg.nii.gz"), nib.load(scan.with_name("p_seg.nii.gz")).get_fdata())
-    out = tmp_path / "numbers.json"
+    out = tmp_path / "results"
     done = run("evaluate", "--data", scan.parent, "--model", weights, "--out", out)
     assert done.exit_code == 0, done.output
-    found = json.loads(out.read_text())
+    found = the_run(out)
     group = found["groups"]["data"]
     assert found["threshold"] == 0.25 and group["n"] == group["n_lesion"] == 2
     each = [subject["method"]["auprc"] for subject in group["subjects"]]
@@ -366,22 +366,62 @@ def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, 
     for ending in (".safetensors", ".json"):
         model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
     kinds = ("--kinds", "ms", "--kinds", "healthy", "--n", 2, "--n-validation", 1)
-    done = run("evaluate", "--model", model, *kinds, "--card", "--out", tmp_path / "numbers.json")
+    done = run("evaluate", "--model", model, *kinds, "--card", "--out", tmp_path / "results")
     assert done.exit_code == 0, done.output
     card = json.loads(model.with_suffix(".json").read_text())
-    found = json.loads((tmp_path / "numbers.json").read_text())
-    assert card["detector"]["threshold"] == found["threshold"] != 0.25
+    found = the_run(tmp_path / "results")
+    assert card["detector"]["threshold"] == pytest.approx(found["threshold"]) != 0.25
     assert card["detector"]["t"] == 120
     assert set(card["phantom"]) == {"ms"}
-    assert (
-        card["phantom"]["ms"]["auprc"] == found["groups"]["ms"]["mean"]["method"]["auprc"]["value"]
-    )
+    measured = found["groups"]["ms"]["mean"]["method"]["auprc"]["value"]
+    assert card["phantom"]["ms"]["auprc"] == pytest.approx(measured)
     assert {"ci", "prevalence", "intensity"} <= set(card["phantom"]["ms"])
     assert found["groups"]["ms"]["auroc_volume"]["intensity"] == 1
     rate = found["groups"]["healthy"]["subjects"][0]["false_positive_rate"]
     assert 0 < rate < 0.05, "the threshold lets through about one healthy voxel in a hundred"
     build = models.build_method(model)
-    assert build.threshold == found["threshold"], "used from now on"
+    assert build.threshold == pytest.approx(found["threshold"]), "used from now on"
+
+
+def the_run(folder):
+    """The only run in a folder of results."""
+    [path] = folder.glob("*.json")
+    return json.loads(path.read_text())
+
+
+def test_choose_writes_the_best_settings_into_the_card(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "make_member", stand_in)
+    model = tmp_path / "copy.safetensors"
+    for ending in (".safetensors", ".json"):
+        model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
+    done = run("choose", "--model", model, "--n", 1)
+    assert done.exit_code == 0, done.output
+    card = json.loads(model.with_suffix(".json").read_text())
+    tried = card["chosen"]["tried"]
+    assert tried == sorted(tried, key=lambda row: -row["auprc"]) and len(tried) == 24
+    used = card["detector"]
+    best = tried[0]
+    assert used["t"] == (best["t"] if len(best["t"]) > 1 else best["t"][0])
+    assert used["residual"] == best["residual"] and used["threshold"] is None
+    assert used["postprocessing"]["median_size"] == best["median_size"]
+    assert models.build_method(model).settings.residual == best["residual"], "used from now on"
+
+
+def test_compare_writes_table_and_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(evaluation, "make_member", stand_in)
+    results = tmp_path / "results"
+    for model in ("intensity", "intensity-equalised"):
+        kinds = ("--kinds", "ms", "--n", 3, "--n-validation", 1)
+        done = run("evaluate", "--model", model, *kinds, "--out", results)
+        assert done.exit_code == 0, done.output
+    done = run("compare", results, "--reference", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())["ms"]
+    assert list(rows) == ["intensity", "intensity-equalised"]
+    assert rows["intensity"]["difference"] is None
+    assert f"{rows['intensity']['value']:.3f}" in (tmp_path / "out" / "comparison.md").read_text()
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 1000
 
 
 class Here:
@@ -410,5 +450,5 @@ def stand_in(seed, cohort, contrast):
 
 def test_help_gives_examples():
     assert "score" in run("--help").stdout
-    for command in ("score", "demo", "phantom", "evaluate", "train"):
+    for command in ("score", "demo", "phantom", "train", "choose", "evaluate", "compare"):
         assert f"maskdiff-edu {command}" in run(command, "--help").stdout

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from maskdiff_edu import masks
 from maskdiff_edu.diffusion import add_noise
 from maskdiff_edu.masks import (
     BROAD_PATCHES,
@@ -147,20 +146,6 @@ def test_coverage_is_reached_and_not_by_more_than_one_rectangle(wanted):
     assert (share >= wanted).all() and (share <= wanted + largest_step).all()
 
 
-def test_a_pixel_is_hidden_by_the_first_rectangle_painted_over_it():
-    generator = seeded()
-    rows = (torch.rand(5, 60, 20, generator=generator) < 0.15).float()
-    columns = (torch.rand(5, 60, 18, generator=generator) < 0.15).float()
-    first = masks._first_to_hide(rows, columns)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(masks._first_to_hide(rows, columns), first)
-    for i in range(5):
-        painted = np.full((20, 18), 60)
-        for j in reversed(range(60)):
-            painted[np.outer(rows[i, j], columns[i, j]) > 0] = j
-        assert np.array_equal(first[i], painted)
-
-
 @pytest.mark.parametrize(
     "wrong", [{"count": (3, 1)}, {"count": (0, 0)}, {"count": (1, 99)}, {"sides": (0.5, 0.1)}]
 )
@@ -273,18 +258,46 @@ def test_impossible_band_settings_are_refused(wrong):
         BandSettings(1, 0, 0, half_width=(5, 2))
 
 
-@pytest.mark.parametrize("h, w", [(96, 96), (45, 64), (64, 45), (33, 33)])
+def filtered_by_numpy(images, brain_masks, band_mask):
+    """One slice after the other, in float64."""
+    expected = torch.empty_like(images, dtype=torch.float64)
+    for i in range(len(images)):
+        spectrum = np.fft.fftshift(np.fft.fft2(images[i, 0].double().numpy() + 1))
+        back = np.fft.ifft2(np.fft.ifftshift(spectrum * band_mask[i, 0].numpy()))
+        assert np.abs(back.imag).max() < 1e-12
+        expected[i, 0] = torch.from_numpy(np.where(brain_masks[i, 0], back.real - 1, -1))
+    return expected
+
+
+every_size = pytest.mark.parametrize("h, w", [(96, 96), (45, 64), (64, 45), (33, 33)])
+
+
+@every_size
 @pytest.mark.parametrize("bands", BANDS.values(), ids=BANDS)
 def test_bands_are_removed_like_numpy_does(bands, h, w):
     images, brain_masks = brains(6, h, w)
     band_mask = draw_bands((6, h, w), bands, generator=seeded(3))
     filtered = apply_bands(images, brain_masks, band_mask, keep_mean=False)
-    for i in range(6):
-        spectrum = np.fft.fftshift(np.fft.fft2(images[i, 0].double().numpy() + 1))
-        back = np.fft.ifft2(np.fft.ifftshift(spectrum * band_mask[i, 0].numpy()))
-        assert np.abs(back.imag).max() < 1e-12
-        expected = np.where(brain_masks[i, 0], back.real - 1, -1)
-        assert_close(filtered[i, 0].double(), torch.tensor(expected), atol=2e-6, rtol=0)
+    expected = filtered_by_numpy(images, brain_masks, band_mask)
+    assert_close(filtered.double(), expected, atol=2e-6, rtol=0)
+    by_fpm = FPM(bands)(images, brain_masks, seeded(3))
+    assert_close(by_fpm.double(), expected, atol=2e-6, rtol=0)
+
+
+@every_size
+@pytest.mark.parametrize("beyond", [True, False], ids=["kept beyond", "removed beyond"])
+def test_columns_beyond_the_highest_that_changes_can_be_left_out(beyond, h, w):
+    images, brain_masks = brains(6, h, w)
+    some = torch.rand(6, 1, h, w, generator=seeded()) < 0.5
+    some &= (torch.arange(w) - w // 2).abs() <= 7
+    some |= mirror(some)  # Hermitian, but no square: (rows, columns) is not (rows, -columns)
+    band_mask = some ^ beyond
+    assert torch.equal(mirror(band_mask), band_mask)
+    assert not torch.equal(band_mask.flip(-1).roll(1 - w % 2, -1), band_mask)
+    expected = filtered_by_numpy(images, brain_masks, band_mask)
+    for highest in (7, 8, 22, 1000, None):
+        filtered = apply_bands(images, brain_masks, band_mask, keep_mean=False, highest=highest)
+        assert_close(filtered.double(), expected, atol=2e-6, rtol=0)
 
 
 def test_a_high_pass_removes_the_mean_unless_told_to_keep_it():

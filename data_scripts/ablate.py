@@ -1,0 +1,226 @@
+"""What makes the detector work: one factor changed at a time, scored on *validation* subjects.
+
+    python data_scripts/ablate.py                    # all variants that have no result yet
+    python data_scripts/ablate.py fpm-cm gaussian    # these
+
+Each variant is trained for the same number of steps from the same seed and the same batches, then
+scored at several t on the first validation subjects of three kinds. It writes NAME.json into
+`maskdiff_edu/results/ablations`, which the book reads. Checkpoints lie in runs/ablations, so that
+an interrupted training goes on. Test subjects are never touched.
+"""
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from maskdiff_edu import anomaly, metrics, objectives
+from maskdiff_edu.checkpoints import load_pretrained, write_atomic
+from maskdiff_edu.cohorts import SlicePool, cohort_seeds, make_cohort
+from maskdiff_edu.detectors import MaskedDDPM
+from maskdiff_edu.masks import (
+    BROAD_PATCHES,
+    FPM,
+    IPM,
+    MIXED_BANDS,
+    RELEASED_PATCHES,
+    BandSettings,
+    Corruption,
+    FPMCutMix,
+    PatchSettings,
+    draw_patches,
+)
+from maskdiff_edu.schedule import Schedule
+from maskdiff_edu.train import (
+    CHECKPOINT,
+    PRESETS,
+    TrainConfig,
+    make_noise,
+    make_schedule,
+    train,
+)
+from maskdiff_edu.unet import UNet
+from maskdiff_edu.volumes import Slices, to_slices
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "maskdiff_edu" / "results" / "ablations"
+CHECKPOINTS = ROOT / "runs" / "ablations"
+STEPS = 1200
+SUBJECTS = {"tumour": 6, "ms": 6, "stroke": 4}  # of each kind's validation cohort
+TIMES = (100, 150, 200, 250, 300)  # of the cosine schedule; other schedules at the same SNR
+DRAWS = 2
+CURVE = (500, 1000, 2000, 3000)
+POSTPROCESSING = anomaly.PostProcessing()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One training that differs from a preset in one thing."""
+
+    name: str
+    asks: str  # the question that it answers
+    preset: str = "fpm-cm"
+    changes: dict[str, Any] = field(default_factory=dict)  # of the preset's TrainConfig
+    corrupt: Corruption | None = None  # in place of the preset's
+    start: str = ""  # the variant whose network it goes on from; none: a new network
+    score_at: tuple[int, ...] = ()  # steps after which it is scored, beside the last
+
+    @property
+    def config(self) -> TrainConfig:
+        return replace(PRESETS[self.preset], **{"steps": STEPS, **self.changes})
+
+
+def random_grey(images, brain_masks, generator):
+    """Rectangles of one random grey each slice: a corruption that changes the intensity."""
+    patch_mask = draw_patches(brain_masks, BROAD_PATCHES, generator)
+    grey = torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator) * 2 - 1
+    return torch.where(patch_mask, grey, images)
+
+
+LARGE_PATCHES = PatchSettings(count=(2, 12), sides=(0.1, 0.5))
+LOW_PASS = BandSettings(low_pass=1, high_pass=0, off_centre=0)
+HIGH_PASS = BandSettings(low_pass=0, high_pass=1, off_centre=0)
+
+VARIANTS = [
+    Variant("ddpm", "Nothing hidden: the plain DDPM.", "ddpm"),
+    Variant("fpm-cm", "The starting point."),
+    Variant("ddpm-low-t", "Less noise for the DDPM?", "ddpm", {"t_min": 50, "t_max": 249}),
+    Variant("low-t", "Less noise?", changes={"t_min": 50, "t_max": 249}),
+    Variant("all-t", "All t instead of the test's band?", changes={"t_min": 0, "t_max": 999}),
+    Variant("gaussian", "White noise instead of fractal?", changes={"noise": "gaussian"}),
+    Variant(
+        "linear",
+        "A linear schedule at the same SNR?",
+        changes={"schedule": "linear", "t_min": 48, "t_max": 176},
+    ),
+    Variant("ipm", "Hide behind grey instead of pasting frequencies?", "ipm"),
+    Variant("ipm-noise", "Holes of noise?", "ipm", corrupt=IPM(BROAD_PATCHES, "noise")),
+    Variant("fpm", "Filter the whole slice instead of patches?", "fpm"),
+    Variant("low-pass", "Only blurred patches?", corrupt=FPMCutMix(FPM(LOW_PASS))),
+    Variant("high-pass", "Only edges pasted?", corrupt=FPMCutMix(FPM(HIGH_PASS))),
+    Variant("mixed-bands", "Off-centre frequencies too?", corrupt=FPMCutMix(FPM(MIXED_BANDS))),
+    Variant("keep-mean", "Paste with the slice's mean?", corrupt=FPMCutMix(FPM(keep_mean=True))),
+    Variant("large-patches", "More and larger?", corrupt=FPMCutMix(patches=LARGE_PATCHES)),
+    Variant("small-patches", "As released?", corrupt=FPMCutMix(patches=RELEASED_PATCHES)),
+    Variant("random-grey", "Another method: patches of a random grey?", corrupt=random_grey),
+    Variant("v", "Predict v?", changes={"prediction": "v"}),
+    Variant("l2", "Squared error?", changes={"loss": "l2"}),
+    Variant("high-lr", "A higher learning rate?", changes={"lr": 3e-3}),
+    Variant(
+        "small-batches",
+        "Half the slices, twice the steps?",
+        changes={"batch_size": 8, "steps": 2 * STEPS},
+    ),
+    # A fork: the same DDPM goes on for equal steps, with and without something hidden.
+    Variant("fork-ddpm", "More steps without a mask?", "ddpm", start="ddpm"),
+    Variant("fork-fpm-cm", "More steps with a mask?", start="ddpm"),
+    # Does a longer training make the DDPM worse at detecting?
+    Variant("long-ddpm", "Longer, without a mask?", "ddpm", {"steps": 4000}, score_at=CURVE),
+    Variant("long-fpm-cm", "Longer, with a mask?", changes={"steps": 4000}, score_at=CURVE),
+]
+
+
+def validation_slices() -> dict[str, list[Slices]]:
+    """The validation subjects of each kind, sliced."""
+    return {
+        kind: [to_slices(subject) for subject in make_cohort("validation", kind, n)]
+        for kind, n in SUBJECTS.items()
+    }
+
+
+def run(variant: Variant, out: Path, scans: dict[str, list[Slices]]) -> None:
+    """Train one variant and write what it reaches."""
+    config = variant.config
+    pool = SlicePool(cohort_seeds("train", n=config.n_subjects))
+    start = load_pretrained(CHECKPOINTS / variant.start / CHECKPOINT)[0] if variant.start else None
+    folder = CHECKPOINTS / variant.name
+    steps = train(config, pool, corrupt=variant.corrupt, start=start, out=folder, resume=True)
+    began, losses, curve = time.perf_counter(), [], {}
+    for step in tqdm(steps, total=config.steps, desc=variant.name, mininterval=30):
+        losses.append(float(step.loss))
+        if step.number in variant.score_at:
+            curve[step.number] = score(copy.deepcopy(step.model), config, scans)
+    result = {
+        "name": variant.name,
+        "asks": variant.asks,
+        "command": f"python data_scripts/ablate.py {variant.name}",
+        "version": version("maskdiff_edu"),
+        "train": asdict(config),
+        "seconds": time.perf_counter() - began,
+        "loss": float(np.mean(losses[-100:])) if losses else None,
+        "draws": DRAWS,
+        "postprocessing": asdict(POSTPROCESSING),
+        "auprc": score(step.model, config, scans),
+        "curve": curve,
+    }
+    write_atomic(out / f"{variant.name}.json", json.dumps(result, indent=1).encode())
+
+
+def score(model: UNet, config: TrainConfig, scans: dict[str, list[Slices]]) -> dict[str, Any]:
+    """AUPRC of every subject: {kind: {residual: {t: [one a subject]}}}, by the cosine's t."""
+    model = model.eval().to(memory_format=torch.channels_last)
+    found: dict[str, Any] = {}
+    for kind, subjects in scans.items():
+        scored = [score_subject(model, config, slices) for slices in subjects]
+        found[kind] = {
+            residual: {t: [one[residual][t] for one in scored] for t in TIMES}
+            for residual in anomaly.RESIDUAL_KINDS
+        }
+    return found
+
+
+def score_subject(model: UNet, config: TrainConfig, slices: Slices) -> dict[str, dict[int, float]]:
+    """AUPRC of one subject for both residuals at each t."""
+    brain, lesion = slices.brain_masks[:, 0].numpy(), slices.lesion_masks[:, 0].numpy()
+    found: dict[str, dict[int, float]] = {kind: {} for kind in anomaly.RESIDUAL_KINDS}
+    for t in TIMES:
+        x_0_hat = reconstruct_at(t, model, config, slices.images)
+        for kind in anomaly.RESIDUAL_KINDS:
+            values = anomaly.residual(slices.images, x_0_hat, kind)[:, 0].numpy()
+            values = anomaly.postprocess(values, brain, POSTPROCESSING)
+            found[kind][t] = metrics.auprc(values, lesion, brain).value
+    return found
+
+
+def reconstruct_at(t: int, model: UNet, config: TrainConfig, images: torch.Tensor) -> torch.Tensor:
+    """The pseudo-healthy slices at the config's time of the SNR that the cosine has at t."""
+    schedule = make_schedule(config)
+    detector = MaskedDDPM(
+        model,
+        schedule,
+        schedule.t_with_snr(Schedule.cosine().snr(t).item()),
+        DRAWS,
+        make_noise(config),
+        seed=t,
+        precision="auto",
+        to_x_0=partial(objectives.to_x_0, config.prediction, schedule=schedule),
+    )
+    return detector.reconstruct(images)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="variants; default: all")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    known = {variant.name: variant for variant in VARIANTS}
+    if unknown := set(arguments.names) - known.keys():
+        parser.error(f"unknown {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
+    wanted = [known[name] for name in arguments.names or known]
+    missing = [v for v in wanted if not (arguments.out / f"{v.name}.json").exists()]
+    scans = validation_slices() if missing else {}
+    for variant in missing:
+        run(variant, arguments.out, scans)
+
+
+if __name__ == "__main__":
+    main()

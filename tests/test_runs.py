@@ -1,0 +1,135 @@
+"""Runs on disk and their comparison, with detectors and subjects whose numbers are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from maskdiff_edu import evaluation, metrics, runs
+from maskdiff_edu.models import build_method
+from maskdiff_edu.volumes import Scan
+
+SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def subject(seed, ill=True):
+    """Noise in a block of brain, with a block of lesion that is a little brighter."""
+    rng = np.random.default_rng(seed)
+    brain_mask = np.zeros(SHAPE, bool)
+    brain_mask[8:40, 8:40] = True
+    lesion_mask = np.zeros(SHAPE, bool)
+    lesion_mask[16:22, 16:22, 2:6] = ill
+    image = brain_mask * (100 + rng.normal(0, 10, SHAPE)) + 15 * lesion_mask
+    return Scan(image.astype(np.float32), brain_mask, AFFINE, f"s{seed}", lesion_mask)
+
+
+def loads(n, ill=True, first=0):
+    return [lambda i=i: subject(first + i, ill) for i in range(n)]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    class Here:
+        def __init__(self, *_):
+            pass
+
+        def submit(self, job, *arguments):
+            result = job(*arguments)
+            return type("Done", (), {"result": lambda self: result})()
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
+
+
+def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
+    groups = {"healthy": loads(3, ill=False, first=10), "ms": loads(3)}
+    path, run = runs.measure(tmp_path, build_method("intensity"), groups, loads(2, ill=False))
+    assert path.name == "intensity-seed0.json"
+    [stored] = runs.load_runs(tmp_path)
+    assert stored["groups"].keys() == run["groups"].keys()
+    each = [s["method"]["auprc"] for s in stored["groups"]["ms"]["subjects"]]
+    assert stored["groups"]["ms"]["mean"]["method"]["auprc"]["value"] == pytest.approx(
+        np.mean(each)
+    )
+    assert stored["groups"]["ms"]["auroc_volume"]["method"] == pytest.approx(
+        run["groups"]["ms"]["auroc_volume"]["method"]
+    )
+    assert stored["threshold"] == pytest.approx(run["threshold"], rel=1e-5)
+
+
+def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatch):
+    method, groups = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
+    whole = runs.measure(tmp_path / "whole", method, groups)[1]
+    measured, evaluate_group = [], evaluation.evaluate_group
+
+    def fails_at_b(name, *arguments):
+        measured.append(name)
+        if measured == ["a", "b"]:
+            raise KeyboardInterrupt
+        return evaluate_group(name, *arguments)
+
+    monkeypatch.setattr(evaluation, "evaluate_group", fails_at_b)
+    with pytest.raises(KeyboardInterrupt):
+        runs.measure(tmp_path / "part", method, groups)
+    resumed = runs.measure(tmp_path / "part", method, groups)[1]
+    assert measured == ["a", "b", "b"]
+    assert json.dumps(resumed["groups"]["b"]) == json.dumps(whole["groups"]["b"])
+
+
+def test_another_run_in_the_same_file_is_refused(tmp_path):
+    runs.measure(tmp_path, build_method("intensity"), {"a": loads(2)}, about={"n": 2})
+    with pytest.raises(ValueError, match="holds a run with n=2, not 3"):
+        runs.measure(tmp_path, build_method("intensity"), {"a": loads(3)}, about={"n": 3})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"method": "a"}'])
+def test_files_that_are_no_runs_are_named(tmp_path, content):
+    (tmp_path / "odd.json").write_text(content)
+    with pytest.raises(ValueError, match=r"odd\.json: expected a run"):
+        runs.load_runs(tmp_path)
+
+
+def test_an_empty_folder_is_no_result(tmp_path):
+    with pytest.raises(ValueError, match="found none"):
+        runs.load_runs(tmp_path)
+
+
+def made_run(method, seed, values, names=None):
+    """A run with these AUPRCs, one a subject, and the baselines at .1."""
+    names = names or [f"s{i}" for i in range(len(values))]
+    subjects = [
+        {
+            "name": name,
+            "prevalence": 0.01,
+            **{base: {"auprc": 0.1} for base in ("intensity", "intensity-equalised")},
+            "method": {"auprc": value},
+        }
+        for name, value in zip(names, values, strict=True)
+    ]
+    return {"method": method, "seed": seed, "groups": {"ms": {"n_lesion": 4, "subjects": subjects}}}
+
+
+def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
+    ddpm = [0.2, 0.4, 0.6, 0.8]
+    better = [[0.3, 0.5, 0.7, 0.9], [0.5, 0.7, 0.9, 1.0]]
+    made = [made_run("ddpm", 0, ddpm), *(made_run("fpm-cm", i, b) for i, b in enumerate(better))]
+    rows = runs.compare(made)["ms"]
+    assert list(rows) == ["intensity", "intensity-equalised", "ddpm", "fpm-cm"]
+    mean = np.mean(better, axis=0)
+    assert rows["fpm-cm"]["value"] == pytest.approx(mean.mean())
+    assert rows["fpm-cm"]["seeds"] == pytest.approx([0.6, 0.775])
+    assert tuple(rows["fpm-cm"]["ci"]) == metrics.bootstrap(mean)[1:]
+    assert rows["fpm-cm"]["difference"] == metrics.paired_difference(mean, ddpm)._asdict()
+    assert rows["ddpm"]["difference"] is None
+    assert rows["intensity"]["value"] == pytest.approx(0.1)
+    table = runs.as_table({"ms": rows})
+    assert f"| ms | fpm-cm | 2 | {mean.mean():.3f} |" in table
+    assert len(table.splitlines()) == 2 + len(rows)
+
+
+def test_runs_on_different_subjects_are_not_compared():
+    other = made_run("fpm-cm", 0, [0.1, 0.2], names=["s0", "s7"])
+    with pytest.raises(ValueError, match="expected the same subjects"):
+        runs.compare([made_run("ddpm", 0, [0.1, 0.2]), other])
