@@ -217,6 +217,8 @@ def test_sample_turns_predictions_into_images():
 def test_times_that_do_not_fall_are_refused(times):
     with pytest.raises(ValueError, match=r"must fall within 999\.\.0"):
         list(sample(Recorder(), torch.zeros(1, 1, 4, 4), times, Schedule.linear()))
+    with pytest.raises(ValueError, match=r"must fall within 999\.\.0"):
+        reconstruct_by_chain(Recorder(), torch.zeros(1, 1, 32, 32), times, Schedule.linear())
 
 
 def test_reconstruct_averages_over_draws_and_times():

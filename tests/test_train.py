@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -190,18 +191,29 @@ def test_the_same_settings_give_the_same_weights_and_another_seed_others():
     assert not torch.equal(other.stem.weight, TrainState(short, CPU, None).net.stem.weight)
 
 
-def test_a_mask_of_your_own_in_a_few_lines():
-    """A function from images to images, and nothing else to register."""
+def test_the_mask_of_your_own_in_the_docs(root, tmp_path, monkeypatch):
+    """The example in CONTRIBUTING.md runs as it stands there, and does what its name says."""
+    page = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = page.split("\n## A mask of your own\n")[1].split("\n## ")[0]
+    [example] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(example.splitlines()) <= 20
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    names = {}
+    exec(compile(example, "CONTRIBUTING.md", "exec"), names)
+    assert load_pretrained(tmp_path / "rows" / "model.safetensors")[1]["step"] == 2
 
-    def hide_the_left_half(images, brain_masks, generator):
-        half = torch.arange(images.shape[-1]) >= images.shape[-1] // 2
-        shade = torch.rand(len(images), 1, 1, 1, generator=generator)
-        return torch.where(half & brain_masks, shade, images)
-
-    losses, mine = run(replace(CONFIG, steps=3), corrupt=hide_the_left_half)
-    plain_losses, plain = run(replace(CONFIG, steps=3), corrupt=no_corruption)
-    assert not torch.equal(losses, plain_losses)
-    assert not torch.equal(mine["head.weight"], plain["head.weight"])
+    plain = fit(names["config"], names["pool"], corrupt=no_corruption)
+    assert not torch.equal(names["model"].head.weight, plain.head.weight)
+    images, brain_masks = Discs().batch(0, 0, 16)
+    hide = names["hide_every_fourth_row"]
+    hidden = hide(images, brain_masks, torch.Generator().manual_seed(0)) != images
+    assert not (hidden & ~brain_masks).any()
+    rows = hidden.any(dim=3)[:, 0]  # (16, 32)
+    share = (hidden.sum(dim=(1, 2, 3)) / brain_masks.sum(dim=(1, 2, 3))).mean()
+    assert 0.2 < share < 0.3
+    assert {int(row.nonzero()[0] % 4) for row in rows} == {0, 1, 2, 3}
+    assert all((row.nonzero() % 4).unique().numel() == 1 for row in rows)
 
 
 def test_a_training_can_start_from_another_ones_network():
