@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,42 @@ def test_no_module_is_longer_than_300_lines(root: Path) -> None:
     assert modules
     lengths = {path.name: len(read(path).splitlines()) for path in modules}
     assert {name: length for name, length in lengths.items() if length > 300} == {}
+
+
+@pytest.fixture(scope="module")
+def table(root: Path) -> list[tuple[list[str], list[str]]]:
+    """The rows of CONTRIBUTING.md's table: the modules of each, and the names it lists."""
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", read(root / "CONTRIBUTING.md"), re.MULTILINE)
+    quoted = re.compile(r"`([^`]+)`")
+    return [(quoted.findall(modules), quoted.findall(names)) for modules, names in rows]
+
+
+@pytest.fixture(scope="module")
+def modules(root: Path) -> set[str]:
+    paths = [*root.glob("maskdiff_edu/*.py"), *root.glob("maskdiff_edu/*/__init__.py")]
+    return {path.parent.name if path.stem == "__init__" else path.stem for path in paths}
+
+
+def test_every_module_stands_in_the_table_of_modules(table, modules) -> None:
+    listed = [pattern for patterns, _ in table for pattern in patterns]
+    assert {m for m in modules if not any(fnmatch(m, pattern) for pattern in listed)} == set()
+    assert {pattern for pattern in listed if not any(fnmatch(m, pattern) for m in modules)} == set()
+
+
+def test_every_name_in_the_table_of_modules_exists(table, modules) -> None:
+    listed = [
+        (patterns, name)
+        for patterns, names in table
+        for name in names
+        if name.isidentifier() and name not in modules
+    ]
+    assert len(listed) > 100
+    missing = [
+        f"{name} in {', '.join(patterns)}"
+        for patterns, name in listed
+        if not any(hasattr(import_module(f"maskdiff_edu.{m}"), name) for m in modules & {*patterns})
+    ]
+    assert missing == []
 
 
 def test_lock_holds_plain_versions_only(root: Path) -> None:
