@@ -21,7 +21,7 @@ NO_BARS := TQDM_DISABLE=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book test notebooks bench lock set-repo clean distclean
+.PHONY: help book site test notebooks bench lock set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -54,9 +54,19 @@ _build/.library: $(LIBRARY) $(STAMP)
 	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
 
 # --all: a page that was not read again would not repeat its warning, and -W would miss it.
-book: $(STAMP) _build/.library  ## execute the chapters and render them into _build/html
-	$(NO_BARS) $(BIN)/jupyter-book build . --all -W --keep-going
-	@echo; echo "Open $(CURDIR)/_build/html/index.html"
+RENDER := $(BIN)/jupyter-book build . --all -W --keep-going
+SHOW_PAGE = @echo; echo "Open $(CURDIR)/_build/html/index.html"
+
+book: $(STAMP) _build/.library  ## execute the chapters (only what changed) and render them
+	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py --cache book/*.ipynb
+	$(RENDER)
+	$(SHOW_PAGE)
+
+site: $(STAMP)  ## render the outputs that are stored in the chapters, executing nothing
+	@mkdir -p _build
+	@sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _build/stored.yml
+	$(RENDER) --config _build/stored.yml
+	$(SHOW_PAGE)
 
 test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
 	$(BIN)/ruff check .
