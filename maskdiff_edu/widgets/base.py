@@ -35,7 +35,7 @@ def styles() -> str:
 def pack(parts: Mapping[str, np.ndarray | bytes]) -> tuple[bytes, dict[str, Any]]:
     """Named arrays and files as one compressed block, and the index to find them in it.
 
-    Arrays may be uint8, bool (packed eight to a byte) or float32; bytes are kept as they are.
+    Arrays may be uint8, uint16, float32 or bool (eight to a byte); bytes are kept as they are.
 
     >>> block, index = pack({"mask": np.ones((2, 4), bool)})
     >>> index
@@ -57,10 +57,10 @@ def _array_bytes(name: str, array: np.ndarray) -> tuple[bytes, dict[str, Any]]:
     shape = list(array.shape)
     if array.dtype == bool:
         return np.packbits(array).tobytes(), {"type": "bits", "shape": shape}
-    if array.dtype in (np.uint8, np.float32):
+    if array.dtype in (np.uint8, np.uint16, np.float32):
         little = array.astype(array.dtype.newbyteorder("<"))
         return little.tobytes(), {"type": str(array.dtype), "shape": shape}
-    raise TypeError(f"{name}: expected uint8, bool or float32, got {array.dtype}")
+    raise TypeError(f"{name}: expected uint8, uint16, float32 or bool, got {array.dtype}")
 
 
 class Figure(anywidget.AnyWidget):
@@ -99,7 +99,7 @@ class Figure(anywidget.AnyWidget):
                 f"got {alt!r}"
             )
         blob, index = pack(parts or {})
-        full = {"label": self.label, "alt": self.alt, "index": index, **(spec or {})}
+        full = {"label": self.label, "alt": self.alt, "parts": index, **(spec or {})}
         json.dumps(full)  # a NumPy number would only fail in the reader's browser
         super().__init__(spec=full, blob=blob, value=dict(value or {}))
 

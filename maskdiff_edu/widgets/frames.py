@@ -106,8 +106,8 @@ class FrameFigure(Figure):
     ) -> None:
         self._compute = compute
         self._panels = [Panel(panel) if isinstance(panel, str) else panel for panel in panels]
-        axes = {name: [_plain(v) for v in values] for name, values in axes.items()}
-        live = {name: [_plain(v) for v in values] for name, values in (live or {}).items()}
+        axes = {name: [plain(v) for v in values] for name, values in axes.items()}
+        live = {name: [plain(v) for v in values] for name, values in (live or {}).items()}
         names, start = dict(names or {}), dict(start or {})
         _check_names(axes, names=names, start=start, live=live)
         _check_names(axes, plots={p.axis for p in plots})
@@ -138,7 +138,7 @@ class FrameFigure(Figure):
             "plots": [plot.as_json() for plot in plots],
             "live": bool(live),
         }
-        value = {name: _plain(start.get(name, values[0])) for name, values in axes.items()}
+        value = {name: plain(start.get(name, values[0])) for name, values in axes.items()}
         if any(value[name] not in values for name, values in axes.items()):
             raise ValueError(f"start: expected values of the axes, got {start}")
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
@@ -172,7 +172,7 @@ class FrameFigure(Figure):
             self.send({"tell": "frame", "key": key, "caption": caption}, buffers=pictures)
 
 
-def _plain(value: Value) -> Value:
+def plain(value: Value) -> Value:
     """Plain Python instead of a NumPy or torch number, which JSON does not know."""
     return value if isinstance(value, str) else _short(value, digits=12)
 

@@ -42,13 +42,19 @@ def encode(image: ArrayLike, panel: Panel) -> bytes:
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
         return _webp(array, panel.lossless)
-    if array.size == 0 or array.ndim < 2 or array.size != array.shape[-2] * array.shape[-1]:
-        raise ValueError(f"{panel.title}: expected one slice (h, w), got shape {array.shape}")
-    array = array.reshape(array.shape[-2:]).astype(np.float64)
+    array = one_slice(array, panel.title).astype(np.float64)
     if np.isnan(array).any():
         raise ValueError(f"{panel.title}: expected numbers, got NaN")
     scaled = ((array - panel.low) / (panel.high - panel.low)).clip(0, 1)
     return _webp(look_up_table(panel.cmap)[(scaled * 255).round().astype(int)], panel.lossless)
+
+
+def one_slice(image: ArrayLike, name: str) -> np.ndarray:
+    """The array as (h, w), without leading axes of length 1; ValueError for anything else."""
+    array = np.asarray(image)
+    if array.size == 0 or array.ndim < 2 or array.size != array.shape[-2] * array.shape[-1]:
+        raise ValueError(f"{name}: expected one slice (h, w), got shape {array.shape}")
+    return array.reshape(array.shape[-2:])
 
 
 def look_up_table(cmap: str) -> np.ndarray:

@@ -32,9 +32,10 @@ async function unpack(model) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const all = await new Response(stream).arrayBuffer();
   const parts = {};
-  for (const [name, entry] of Object.entries(model.get("spec").index)) {
+  for (const [name, entry] of Object.entries(model.get("spec").parts)) {
     const bytes = all.slice(entry.start, entry.start + entry.bytes);
     if (entry.type === "float32") parts[name] = new Float32Array(bytes);
+    else if (entry.type === "uint16") parts[name] = new Uint16Array(bytes);
     else if (entry.type === "bits") parts[name] = unpackBits(new Uint8Array(bytes), entry.shape);
     else parts[name] = new Uint8Array(bytes);
     if (entry.shape) parts[name].shape = entry.shape;
