@@ -21,7 +21,7 @@ NO_BARS := TQDM_DISABLE=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test notebooks bench lock set-repo clean distclean
+.PHONY: help book site test notebooks bench lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -85,6 +85,9 @@ bench: $(BENCH_STAMP)  ## speed, beside other libraries
 
 lock: $(STAMP)  ## choose the newest versions anew and write requirements.lock
 	$(BIN)/python data_scripts/build_lock.py torch==$(TORCH)
+
+third-party: $(STAMP)  ## fetch the scripts by others anew (needs npm; they are committed)
+	$(BIN)/python data_scripts/fetch_third_party.py
 
 set-repo: $(STAMP)  ## REPO=owner/name: write the repository's address everywhere
 	@test -n '$(REPO)' || { echo "say which: make set-repo REPO=owner/name" >&2; exit 1; }
