@@ -68,10 +68,11 @@ site: $(STAMP)  ## render the outputs that are stored in the chapters, executing
 	$(RENDER) --config _build/stored.yml
 	$(SHOW_PAGE)
 
-test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
+test: $(STAMP)  ## linter, unit tests, the site in a browser, notebooks against their outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	$(MAKE) --no-print-directory site
+	$(ONE_THREAD) MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		-m 'slow or not slow' --doctest-modules tests maskdiff_edu
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 

@@ -15,6 +15,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from browser import open_browser
 from hypothesis import settings
+from site_build import build_site
 
 # The same cases in every run and on every machine, however slow it is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
@@ -60,3 +61,11 @@ def page(browser: Any) -> Iterator[Any]:
     yield page
     page.close()
     assert errors == []
+
+
+@pytest.fixture(scope="session")
+def html(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the book, rendered with its stored outputs; MASKDIFF_SITE names a ready one."""
+    if ready := os.environ.get("MASKDIFF_SITE"):
+        return Path(ready).resolve()
+    return build_site(root, tmp_path_factory.mktemp("book"))
