@@ -1,5 +1,6 @@
 """The repository as a whole: what lies where, and facts that stand in more than one file."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 
+import fetch_third_party
 import pytest
 import yaml
 from set_repo import current_repository, replace_address, set_repository, text_files
@@ -143,7 +145,7 @@ def test_lock_holds_every_direct_dependency(root: Path, project: dict) -> None:
 def test_library_imports_only_its_runtime_dependencies(root: Path, project: dict) -> None:
     """A module that imports a test or book package fails only on the user's machine."""
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in project["dependencies"]}
-    allowed = declared | {"maskdiff_edu"}
+    allowed = declared | {"maskdiff_edu"} | ({"PIL"} if "pillow" in declared else set())
     imports = re.compile(r"^\s*(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
     foreign = {
         f"{path.name}: {name}"
@@ -168,9 +170,20 @@ def test_no_file_names_a_package_registry(root: Path) -> None:
     assert lines_with(PACKAGE_REGISTRIES, root) == []
 
 
+def test_files_by_others_are_what_was_fetched(root: Path) -> None:
+    """data_scripts/fetch_third_party.py wrote the checksums; nothing was edited since."""
+    listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
+    folders = [fetch_third_party.WIDGETS, fetch_third_party.MATHJAX, fetch_third_party.AXE]
+    files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
+    there = {path.relative_to(root).as_posix() for path in files}
+    assert there - set(listed) == {f"{fetch_third_party.WIDGETS}/paths.js"}  # our own
+    sums = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in listed}
+    assert sums == listed
+
+
 def test_make_help_lists_the_commands(root: Path) -> None:
     listed = subprocess.run(["make", "help"], cwd=root, check=True, capture_output=True, text=True)
-    for command in ("book", "test", "bench", "set-repo", "lock", "notebooks"):
+    for command in ("book", "site", "test", "bench", "set-repo", "lock", "notebooks"):
         assert f"make {command} " in listed.stdout
 
 
