@@ -34,7 +34,13 @@ def add_noise(x_0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor
 def posterior(x_0_hat: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """Mean (b, 1, h, w) and variance (b, 1, 1, 1) of x_{t-1}, were `x_0_hat` the true x_0.
 
-    DDPM, arXiv 2006.11239, equations 6 and 7. At t = 0 the mean is x_0_hat, the variance 0.
+    Shapes as in `add_noise`. DDPM, arXiv 2006.11239, equations 6 and 7. At t = 0 the mean is
+    x_0_hat, the variance 0.
+
+    >>> x_0_hat, x_t = torch.zeros(2, 1, 96, 96), torch.ones(2, 1, 96, 96)
+    >>> mean, variance = posterior(x_0_hat, x_t, torch.tensor([0, 500]), Schedule.linear())
+    >>> mean[:, 0, 0, 0], variance.flatten()
+    (tensor([0.0000, 0.9941]), tensor([0.0000, 0.0101]))
     """
     mean = (
         per_image(schedule.posterior_x_0[t], x_t) * x_0_hat
@@ -46,7 +52,8 @@ def posterior(x_0_hat: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> tu
 def ddpm_step(x_0_hat: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
     """One random step down, from x_t to x_{t-1}: a draw from `posterior` with the fresh noise eps.
 
-    Shapes as in `add_noise`. DDPM, arXiv 2006.11239, algorithm 2.
+    Shapes as in `add_noise`; returns (b, 1, h, w), at t = 0 x_0_hat itself. DDPM,
+    arXiv 2006.11239, algorithm 2.
     """
     mean, variance = posterior(x_0_hat, x_t, t, schedule)
     return mean + variance.sqrt() * eps
@@ -111,11 +118,12 @@ def sample(
     prediction of eps or v into an image; without it the model answers x_0 itself.
 
     Raises ValueError if `times` does not fall or leaves 0..T-1.
+
+    >>> model, x_t = (lambda x_t, t: 0.5 * x_t), torch.randn(2, 1, 96, 96)
+    >>> [t for t, x_t, x_0_hat in sample(model, x_t, range(999, -1, -250), Schedule.cosine())]
+    [999, 749, 499, 249]
     """
-    times = list(times)
-    falls = all(t > t_next for t, t_next in pairwise(times))
-    if not times or not falls or times[0] >= schedule.T or times[-1] < 0:
-        raise ValueError(f"times must fall within {schedule.T - 1}..0, got {times}")
+    times = _require_falling(times, schedule)
     for t, t_next in zip(times, [*times[1:], -1], strict=True):
         x_0_hat = _predict(model, x_t, t, to_x_0)
         yield t, x_t, x_0_hat
@@ -149,6 +157,10 @@ def reconstruct(
     was trained so. What lies outside the box the model sees without noise, lesions too.
 
     Raises ValueError if there is nothing to average, or a time lies outside 0..T-1.
+
+    >>> model, x_0 = (lambda x_t, t: 0.5 * x_t), torch.zeros(2, 1, 96, 96)
+    >>> reconstruct(model, x_0, [100, 150], Schedule.cosine(), draws=2).shape
+    torch.Size([2, 1, 96, 96])
     """
     times = [t] if isinstance(t, int) else list(t)
     if not times or draws < 1 or not all(0 <= time < schedule.T for time in times):
@@ -181,12 +193,26 @@ def reconstruct_by_chain(
     """Noise the scan to times[0], then walk all the way down: a sample, not an average.
 
     As sharp as a real image and twice as far from it (in squared error) as the one-step answer of
-    an ideal model. AnoDDPM (Wyatt et al., CVPR workshops 2022). Arguments as in `sample`.
+    an ideal model. AnoDDPM (Wyatt et al., CVPR workshops 2022). Arguments and errors as in
+    `sample`.
+
+    >>> model, x_0 = (lambda x_t, t: 0.5 * x_t), torch.zeros(2, 1, 96, 96)
+    >>> reconstruct_by_chain(model, x_0, range(250, -1, -50), Schedule.cosine()).shape
+    torch.Size([2, 1, 96, 96])
     """
+    times = _require_falling(times, schedule)
     x_t = add_noise(x_0, _full(times[0], x_0), _like(noise, x_0, generator), schedule)
     options = {"eta": eta, "noise": noise, "generator": generator, "to_x_0": to_x_0}
     *_, (_, _, x_0_hat) = sample(model, x_t, times, schedule, **options)
     return x_0_hat
+
+
+def _require_falling(times: Sequence[int], schedule: Schedule) -> list[int]:
+    times = list(times)
+    falls = all(t > t_next for t, t_next in pairwise(times))
+    if not times or not falls or times[0] >= schedule.T or times[-1] < 0:
+        raise ValueError(f"times must fall within {schedule.T - 1}..0, got {times}")
+    return times
 
 
 def _predict(model: Model, x_t: Tensor, t: int, to_x_0: ToX0 | None) -> Tensor:

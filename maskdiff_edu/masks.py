@@ -3,6 +3,10 @@
 A *corruption* is any callable (images, brain_masks, generator) -> images; training takes it as an
 argument. Images are (b, 1, h, w) in [-1, 1] with the background at -1, brain masks (b, 1, h, w)
 bool. `draw_*` decides where, `apply_*` does it.
+
+>>> images, brain_masks = torch.zeros(4, 1, 96, 96), torch.ones(4, 1, 96, 96, dtype=torch.bool)
+>>> FPMCutMix()(images, brain_masks, torch.Generator().manual_seed(0)).shape
+torch.Size([4, 1, 96, 96])
 """
 
 import math
@@ -26,7 +30,7 @@ ZERO_AFTER_SCALING = 0.0  # 0 of an image in [-1, 1]: the hole is mid-grey
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """How many rectangles hide a slice, and how large they are."""
+    """How many rectangles hide a slice, and how large. ValueError if a range does not rise."""
 
     count: tuple[int, int]  # rectangles a slice, uniform, both ends included
     sides: tuple[float, float]  # height and width, each uniform, as a share of the brain's rows
@@ -50,7 +54,7 @@ BROAD_PATCHES = PatchSettings(count=(1, 8), sides=(0.06, 0.35))
 
 @dataclass(frozen=True)
 class BandSettings:
-    """Which part of the spectrum is removed, and how much of it."""
+    """Which part of the spectrum is removed. ValueError for chances that do not sum to 1."""
 
     low_pass: float  # chance to keep only a centred square of bins -w..w
     high_pass: float  # chance to remove only that square
@@ -73,7 +77,7 @@ MIXED_BANDS = BandSettings(low_pass=1 / 3, high_pass=1 / 3, off_centre=1 / 3)
 def draw_patches(
     brain_masks: Tensor, settings: PatchSettings, generator: Generator = None
 ) -> Tensor:
-    """Random rectangles inside the brain: (b, 1, h, w) bool, True where hidden.
+    """Random rectangles inside `brain_masks` (b, 1, h, w): bool of that shape, True where hidden.
 
     Each rectangle is centred on a brain pixel drawn uniformly and cut off at the brain's edge
     (hiding background would cost the network nothing). With `coverage` set, rectangles count up to
@@ -126,7 +130,7 @@ def apply_patches(
     fill: float | Literal["mean", "noise"],
     generator: Generator = None,
 ) -> Tensor:
-    """Fill the hidden pixels: (b, 1, h, w), unchanged elsewhere.
+    """Fill the pixels of `patch_mask`; all else stays. All are (b, 1, h, w), the masks bool.
 
     `fill` is a value in [-1, 1] (ZERO_AFTER_SCALING is mid-grey, ZERO_BEFORE_SCALING looks like
     background), "mean" for the slice's mean over the brain, or "noise" for white noise of the
@@ -147,7 +151,7 @@ def apply_patches(
 
 
 def brain_mean(images: Tensor, brain_masks: Tensor) -> Tensor:
-    """Mean over each slice's brain, (b, 1, 1, 1); 0 for a slice without brain."""
+    """Mean of `images` (b, 1, h, w) over each slice's brain, (b, 1, 1, 1); 0 without brain."""
     inside = as_numbers(brain_masks)
     total = (images * inside).sum(dim=(2, 3), keepdim=True)
     return total / inside.sum(dim=(2, 3), keepdim=True).clamp(min=1)
@@ -247,7 +251,7 @@ def apply_bands(
 
 
 def cutmix(images: Tensor, pasted: Tensor, patch_mask: Tensor) -> Tensor:
-    """`images` with the patches of `pasted` at the same places. CutMix, arXiv 1905.04899."""
+    """`images` with the patches of `pasted`, all (b, 1, h, w). CutMix, arXiv 1905.04899."""
     return torch.where(patch_mask, pasted, images)
 
 

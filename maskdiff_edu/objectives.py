@@ -27,6 +27,10 @@ def target(kind: Prediction, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: Sche
 
     Raises ValueError for any other kind. Sources: arXiv 2006.11239 (eps), 2202.00512 (v),
     2305.19867 (a clean x_0 from a masked input).
+
+    >>> x_0, x_t = torch.zeros(2, 1, 96, 96), torch.ones(2, 1, 96, 96)
+    >>> target("eps", x_0, x_t, torch.tensor([0, 999]), Schedule.linear())[:, 0, 0, 0]
+    tensor([100.0000,   1.0000])
     """
     signal, noise = _amplitudes(x_t, t, schedule)
     match kind:
@@ -45,6 +49,14 @@ def to_x_0(
     """The image that a prediction of this kind stands for; undoes `target`.
 
     All images (b, 1, h, w), `t` (b,). Raises ValueError for an unknown kind.
+
+    eps is divided by sqrt(alphas_bar): where that is small, small errors of the network are large
+    ones of the image. v never divides.
+
+    >>> eps_hat, x_t = torch.zeros(2, 1, 96, 96), torch.ones(2, 1, 96, 96)
+    >>> x_0_hat = to_x_0("eps", eps_hat, x_t, torch.tensor([0, 500]), Schedule.linear())
+    >>> x_0_hat[:, 0, 0, 0].round(decimals=2)
+    tensor([1.0000, 3.5900])
     """
     signal, noise = _amplitudes(x_t, t, schedule)
     match kind:
@@ -63,10 +75,13 @@ def loss(
     kind: Literal["l1", "l2"] = "l1",
     weight_mask: Tensor | None = None,
 ) -> Tensor:
-    """Mean absolute ("l1") or squared ("l2") error: one number.
+    """Mean absolute ("l1") or squared ("l2") error of two (b, 1, h, w): one number, ().
 
     `weight_mask`, (b, 1, h, w) bool or float, limits the mean to a region such as `draw_box`'s
     (pDDPM, arXiv 2303.03758); where it is empty the loss is 0. Raises ValueError for another kind.
+
+    >>> loss(torch.full((2, 1, 8, 8), 3.0), torch.ones(2, 1, 8, 8), "l2")
+    tensor(4.)
     """
     difference = prediction - target
     match kind:
@@ -93,6 +108,9 @@ def draw_t(
 
     The whole schedule is 0..T-1; a narrower band trains only the times that the test will use.
     Raises ValueError if the band is empty or starts below 0.
+
+    >>> draw_t(3, 150, 150)
+    tensor([150, 150, 150])
     """
     if not 0 <= t_min <= t_max:
         raise ValueError(f"expected 0 <= t_min <= t_max, got t_min={t_min}, t_max={t_max}")
@@ -126,7 +144,10 @@ def draw_box(
     """One of `box_grid`'s boxes, drawn at random for each of b slices: (b, 1, h, w) bool.
 
     `shape` is (b, h, w). pDDPM (arXiv 2303.03758) noises one box and takes the loss inside it:
-    `x_t = cutmix(x_0, x_t, box)`, then `loss(..., weight_mask=box)`.
+    `x_t = cutmix(x_0, x_t, box)`, then `loss(..., weight_mask=box)`. Errors as for `box_grid`.
+
+    >>> draw_box((16, 96, 96), 48).sum(dim=(1, 2, 3)).unique()  # pixels in a box
+    tensor([2304])
     """
     b, h, w = shape
     boxes = box_grid(h, w, side, device)

@@ -10,6 +10,9 @@ def linear_betas(T: int = 1000, first: float = 1e-4, last: float = 2e-2) -> Tens
     """The linear schedule of DDPM (arXiv 2006.11239): T betas, float64, from `first` to `last`.
 
     The defaults are meant for T = 1000; with fewer steps the last image is not pure noise.
+
+    >>> linear_betas()[[0, -1]]
+    tensor([0.0001, 0.0200], dtype=torch.float64)
     """
     return torch.linspace(first, last, T, dtype=torch.float64)
 
@@ -19,6 +22,9 @@ def cosine_betas(T: int = 1000, offset: float = 0.008, largest: float = 0.999) -
 
     alphas_bar follows cos^2 of the time; `offset` keeps the first step from being vanishingly
     small, `largest` keeps the last one from destroying everything at once.
+
+    >>> cosine_betas(4)
+    tensor([0.1530, 0.4170, 0.7079, 0.9990], dtype=torch.float64)
     """
     time = torch.linspace(0, 1, T + 1, dtype=torch.float64)
     alphas_bar = torch.cos((time + offset) / (1 + offset) * math.pi / 2) ** 2
@@ -72,12 +78,12 @@ class Schedule(nn.Module):
 
     @classmethod
     def linear(cls, T: int = 1000, dtype: torch.dtype = torch.float32) -> "Schedule":
-        """The schedule of `linear_betas(T)`."""
+        """The schedule of `linear_betas(T)`, tables in `dtype`."""
         return cls(linear_betas(T), dtype)
 
     @classmethod
     def cosine(cls, T: int = 1000, dtype: torch.dtype = torch.float32) -> "Schedule":
-        """The schedule of `cosine_betas(T)`."""
+        """The schedule of `cosine_betas(T)`, tables in `dtype`."""
         return cls(cosine_betas(T), dtype)
 
     @property
@@ -88,7 +94,11 @@ class Schedule(nn.Module):
     def snr(self, t: Tensor | int) -> Tensor:
         """Signal-to-noise ratio alphas_bar / (1 - alphas_bar) at t, in t's shape.
 
-        A ratio of powers, for an image and a noise of unit variance.
+        A ratio of powers, for an image and a noise of unit variance; falls as t rises.
+        Raises IndexError for a t outside 0..T-1.
+
+        >>> Schedule.linear().snr(torch.tensor([0, 500, 999]))
+        tensor([9.9990e+03, 8.4360e-02, 4.0360e-05])
         """
         return self.alphas_bar[t] / self.one_minus_alphas_bar[t]
 
@@ -112,5 +122,9 @@ class Schedule(nn.Module):
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """One number an image, shaped to multiply images: (b,) to (b, 1, 1, 1), in `like`'s dtype."""
+    """One number an image, shaped to multiply images: (b,) to (b, 1, 1, 1), in `like`'s dtype.
+
+    >>> per_image(torch.tensor([0.5, 2.0]), torch.zeros(2, 1, 96, 96)).shape
+    torch.Size([2, 1, 1, 1])
+    """
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))

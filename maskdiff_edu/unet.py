@@ -22,7 +22,11 @@ def heads(width: int) -> int:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The shape of a `UNet`. Raises `ValueError` for settings out of range."""
+    """The shape of a `UNet`. Raises `ValueError` for settings out of range.
+
+    >>> UNetConfig((32, 64, 88), blocks=1, fold=2, groups=8).multiple
+    8
+    """
 
     widths: tuple[int, ...] = (128, 256, 256)  # channels at each resolution, finest first
     blocks: int = 2  # residual blocks at each resolution on the way down; one more going up
@@ -71,7 +75,10 @@ PRESETS = {
 def time_features(t: Tensor, width: int) -> Tensor:
     """Sines and cosines of `t` at frequencies falling from 1 to 1/10000 (Vaswani 2017).
 
-    t: (b,) steps; returns (b, width) float32.
+    t: (b,) steps, width even; returns (b, width) float32 in [-1, 1].
+
+    >>> time_features(torch.tensor([0, 150]), 64).shape
+    torch.Size([2, 64])
     """
     half = width // 2
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) / half)
@@ -80,7 +87,11 @@ def time_features(t: Tensor, width: int) -> Tensor:
 
 
 def add_coordinates(x: Tensor) -> Tensor:
-    """Append a row and a column channel, both from -1 to 1: (b, c, h, w) to (b, c + 2, h, w)."""
+    """Append a row and a column channel, both from -1 to 1: (b, c, h, w) to (b, c + 2, h, w).
+
+    >>> add_coordinates(torch.zeros(2, 4, 48, 48))[0, 4, :, 0][[0, -1]]
+    tensor([-1.,  1.])
+    """
     b, _, h, w = x.shape
     rows = torch.linspace(-1, 1, h, device=x.device, dtype=x.dtype).view(h, 1).expand(b, 1, h, w)
     columns = torch.linspace(-1, 1, w, device=x.device, dtype=x.dtype).expand(b, 1, h, w)
@@ -111,7 +122,11 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of every position over all positions, one head for 64 channels."""
+    """Self-attention of every position over all positions, one head for 64 channels.
+
+    x: (b, width, h, w); returns the same shape. `width` is a multiple of the heads and of `groups`.
+    Scaled dot products as in Vaswani 2017.
+    """
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()

@@ -86,11 +86,18 @@ def test_tiny_takes_less_than_three_megabytes(tmp_path):
 
 
 def test_every_shipped_model_loads_by_its_name():
-    assert available_models() == sorted(p.stem for p in checkpoints.MODELS.glob("*.safetensors"))
+    assert "fpm-cm" in available_models()
     for name in available_models():
         model, card = load_pretrained(name)
         assert UNetConfig(**card["unet"]) == model.config
         assert (checkpoints.MODELS / f"{name}.safetensors").stat().st_size < 3_000_000
+
+
+def test_available_models_are_the_weights_in_the_package(tmp_path, monkeypatch):
+    for name in ("b.safetensors", "a.safetensors", "a.json", ".c.safetensors.unfinished", "notes"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(checkpoints, "MODELS", tmp_path)
+    assert available_models() == ["a", "b"]
 
 
 def test_nothing_is_ever_unpickled(path, monkeypatch):

@@ -87,8 +87,10 @@ def test_the_generator_decides(noise):
 @KINDS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_dtype_and_device_are_kept(noise, dtype):
-    assert draw(noise, (2, 1, 32, 33), dtype=dtype).dtype == dtype
-    assert noise((2, 1, 32, 33), device="meta", dtype=dtype).shape == (2, 1, 32, 33)
+    on_cpu = draw(noise, (2, 1, 32, 33), dtype=dtype)
+    assert (on_cpu.dtype, on_cpu.device.type) == (dtype, "cpu")
+    elsewhere = noise((2, 1, 32, 33), device="meta", dtype=dtype)
+    assert (elsewhere.dtype, elsewhere.device.type) == (dtype, "meta")
 
 
 def test_blobs_larger_than_the_image_are_refused():

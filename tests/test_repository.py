@@ -1,12 +1,16 @@
 """The repository as a whole: what lies where, and facts that stand in more than one file."""
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 
+import fetch_third_party
 import pytest
 import yaml
 from set_repo import current_repository, replace_address, set_repository, text_files
@@ -86,6 +90,44 @@ def test_no_module_is_longer_than_300_lines(root: Path) -> None:
     assert {name: length for name, length in lengths.items() if length > 300} == {}
 
 
+@pytest.fixture(scope="module")
+def table(root: Path) -> list[tuple[list[str], list[str]]]:
+    """The rows of CONTRIBUTING.md's table: the modules of each, and the names it lists."""
+    section = read(root / "CONTRIBUTING.md").split("## Modules and their public names")[1]
+    section = section.partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", section, re.MULTILINE)
+    quoted = re.compile(r"`([^`]+)`")
+    return [(quoted.findall(modules), quoted.findall(names)) for modules, names in rows]
+
+
+@pytest.fixture(scope="module")
+def modules(root: Path) -> set[str]:
+    paths = [*root.glob("maskdiff_edu/*.py"), *root.glob("maskdiff_edu/*/__init__.py")]
+    return {path.parent.name if path.stem == "__init__" else path.stem for path in paths}
+
+
+def test_every_module_stands_in_the_table_of_modules(table, modules) -> None:
+    listed = [pattern for patterns, _ in table for pattern in patterns]
+    assert {m for m in modules if not any(fnmatch(m, pattern) for pattern in listed)} == set()
+    assert {pattern for pattern in listed if not any(fnmatch(m, pattern) for m in modules)} == set()
+
+
+def test_every_name_in_the_table_of_modules_exists(table, modules) -> None:
+    listed = [
+        (patterns, name)
+        for patterns, names in table
+        for name in names
+        if name.isidentifier() and name not in modules
+    ]
+    assert len(listed) > 100
+    missing = [
+        f"{name} in {', '.join(patterns)}"
+        for patterns, name in listed
+        if not any(hasattr(import_module(f"maskdiff_edu.{m}"), name) for m in modules & {*patterns})
+    ]
+    assert missing == []
+
+
 def test_lock_holds_plain_versions_only(root: Path) -> None:
     lines = read(root / "requirements.lock").splitlines()
     plain = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.post)[0-9]+)?")
@@ -105,7 +147,7 @@ def test_lock_holds_every_direct_dependency(root: Path, project: dict) -> None:
 def test_library_imports_only_its_runtime_dependencies(root: Path, project: dict) -> None:
     """A module that imports a test or book package fails only on the user's machine."""
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in project["dependencies"]}
-    allowed = declared | {"maskdiff_edu"}
+    allowed = declared | {"maskdiff_edu"} | ({"PIL"} if "pillow" in declared else set())
     imports = re.compile(r"^\s*(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
     foreign = {
         f"{path.name}: {name}"
@@ -130,9 +172,20 @@ def test_no_file_names_a_package_registry(root: Path) -> None:
     assert lines_with(PACKAGE_REGISTRIES, root) == []
 
 
+def test_files_by_others_are_what_was_fetched(root: Path) -> None:
+    """data_scripts/fetch_third_party.py wrote the checksums; nothing was edited since."""
+    listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
+    folders = [fetch_third_party.WIDGETS, fetch_third_party.MATHJAX, fetch_third_party.AXE]
+    files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
+    there = {path.relative_to(root).as_posix() for path in files}
+    assert there - set(listed) == {f"{fetch_third_party.WIDGETS}/paths.js"}  # our own
+    sums = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in listed}
+    assert sums == listed
+
+
 def test_make_help_lists_the_commands(root: Path) -> None:
     listed = subprocess.run(["make", "help"], cwd=root, check=True, capture_output=True, text=True)
-    for command in ("book", "test", "bench", "set-repo", "lock", "notebooks"):
+    for command in ("book", "site", "test", "bench", "set-repo", "lock", "notebooks"):
         assert f"make {command} " in listed.stdout
 
 

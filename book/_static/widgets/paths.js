@@ -1,0 +1,5 @@
+// Tell require.js where our copies lie, before the widget manager would ask another server.
+(() => {
+  const here = new URL(".", document.currentScript.src).href;
+  requirejs.config({ paths: { anywidget: `${here}anywidget` }, waitSeconds: 60 });
+})();

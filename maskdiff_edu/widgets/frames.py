@@ -1,0 +1,191 @@
+"""Pictures that sliders choose from: made beforehand, or by the library while a kernel runs."""
+
+import itertools
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+from maskdiff_edu.widgets.base import Figure, script, styles
+from maskdiff_edu.widgets.pictures import Panel, encode
+
+Value = float | int | str
+
+
+class Frame(NamedTuple):
+    """What a figure shows for one position of its controls."""
+
+    pictures: Sequence[ArrayLike]  # one slice (h, w) for each panel
+    caption: str  # the same in words: what is to be seen, with numbers
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines beside the pictures, with a marker at the current value of one axis.
+
+    Four lines at most: more could not be told apart without colour.
+    """
+
+    x: Sequence[float]
+    lines: Mapping[str, ArrayLike]  # name -> one number for each of x
+    axis: str  # the figure's axis that x stands for
+    xlabel: str
+    ylabel: str
+    log_y: bool = False
+    highlight: str | None = None  # the axis whose value names the line drawn thick
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.lines) <= 4:
+            raise ValueError(f"lines: expected one to four, got {len(self.lines)}")
+        lengths = {name: len(line) for name, line in self.lines.items()}
+        if set(lengths.values()) != {len(self.x)}:
+            raise ValueError(f"lines: expected {len(self.x)} numbers each, got {lengths}")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "x": [_short(x) for x in self.x],
+            # A list: a stored notebook sorts the keys of its objects.
+            "lines": [
+                {"name": name, "y": [_short(y) for y in line]} for name, line in self.lines.items()
+            ],
+            "axis": self.axis,
+            "xlabel": self.xlabel,
+            "ylabel": self.ylabel,
+            "log": self.log_y,
+            "highlight": self.highlight,
+        }
+
+
+class FrameFigure(Figure):
+    """A figure whose controls choose among frames.
+
+    `compute(**values)` returns the `Frame` for one position. It is called for every combination
+    of the `axes` when the figure is made, so the figure is whole without a kernel. With `live`,
+    an axis gets more values while a kernel runs, and their frames are computed when asked for.
+
+    Args:
+        compute: takes each axis as a keyword argument.
+        axes: name -> values; numbers become a slider, words become buttons.
+        panels: titles, or `Panel`s that say colours and range, one for each picture.
+        label, alt: heading, and in words what the figure shows; see `Figure`.
+        names: what the reader sees instead of an axis's name.
+        start: values at first; the first of each axis where none is given.
+        plots: lines with a marker at the current value.
+        live: name -> all values that a running kernel may be asked for.
+
+    Raises ValueError where names, values or the number of pictures do not fit together.
+
+    >>> shades = FrameFigure(
+    ...     lambda level: Frame([[[level]]], f"one pixel of {level}"),
+    ...     axes={"level": [0.0, 0.5]},
+    ...     panels=["pixel"],
+    ...     label="A pixel",
+    ...     alt="One pixel, mid-grey or light grey.",
+    ... )
+    >>> shades.caption(level=0.5)
+    'one pixel of 0.5'
+    """
+
+    _esm = script("core", "plot", "frames")
+    _css = styles()
+
+    def __init__(
+        self,
+        compute: Callable[..., Frame],
+        *,
+        axes: Mapping[str, Iterable[Value]],
+        panels: Sequence[str | Panel],
+        label: str,
+        alt: str,
+        names: Mapping[str, str] | None = None,
+        start: Mapping[str, Value] | None = None,
+        plots: Sequence[Plot] = (),
+        live: Mapping[str, Iterable[Value]] | None = None,
+    ) -> None:
+        self._compute = compute
+        self._panels = [Panel(panel) if isinstance(panel, str) else panel for panel in panels]
+        axes = {name: [plain(v) for v in values] for name, values in axes.items()}
+        live = {name: [plain(v) for v in values] for name, values in (live or {}).items()}
+        names, start = dict(names or {}), dict(start or {})
+        _check_names(axes, names=names, start=start, live=live)
+        _check_names(axes, plots={p.axis for p in plots})
+        _check_names(axes, highlights={p.highlight for p in plots if p.highlight})
+
+        self._axes = axes
+        frames, parts = {}, {}
+        for combination in itertools.product(*axes.values()):
+            position = dict(zip(axes, combination, strict=True))
+            key = self._key(position)
+            pictures, caption = self._frame(position)
+            stored = [f"{key}|{i}" for i in range(len(pictures))]
+            parts |= dict(zip(stored, pictures, strict=True))
+            frames[key] = {"pictures": stored, "caption": caption}
+        spec = {
+            "axes": [
+                {
+                    "name": name,
+                    "label": names.get(name, name),
+                    "values": values,
+                    "live": live.get(name, values),
+                    "slider": all(isinstance(v, numbers.Real) for v in values),
+                }
+                for name, values in axes.items()
+            ],
+            "panels": [panel.title for panel in self._panels],
+            "frames": frames,
+            "plots": [plot.as_json() for plot in plots],
+            "live": bool(live),
+        }
+        value = {name: plain(start.get(name, values[0])) for name, values in axes.items()}
+        if any(value[name] not in values for name, values in axes.items()):
+            raise ValueError(f"start: expected values of the axes, got {start}")
+        super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+        self.on_msg(self._answer)
+
+    def caption(self, **position: Value) -> str:
+        """The words of a stored frame, for tests and for those who cannot see the picture."""
+        return self.spec["frames"][self._key(position)]["caption"]
+
+    def _key(self, position: Mapping[str, Value]) -> str:
+        """A stored frame's name: where each value stands in its axis, such as '3,0'."""
+        return ",".join(str(values.index(position[name])) for name, values in self._axes.items())
+
+    def _frame(self, position: Mapping[str, Value]) -> tuple[list[bytes], str]:
+        frame = self._compute(**position)
+        if len(frame.pictures) != len(self._panels):
+            raise ValueError(
+                f"expected a picture for each of {len(self._panels)} panels at {position}, "
+                f"got {len(frame.pictures)}"
+            )
+        pairs = zip(frame.pictures, self._panels, strict=True)
+        return [encode(picture, panel) for picture, panel in pairs], frame.caption
+
+    def _answer(self, _: Figure, message: Mapping[str, Any], buffers: object) -> None:
+        """What the script asks while a kernel runs: are you there, and what does this look like?"""
+        if message["ask"] == "kernel":
+            self.send({"tell": "kernel"})
+        elif message["ask"] == "frame":
+            pictures, caption = self._frame(message["position"])
+            key = message["key"]
+            self.send({"tell": "frame", "key": key, "caption": caption}, buffers=pictures)
+
+
+def plain(value: Value) -> Value:
+    """Plain Python instead of a NumPy or torch number, which JSON does not know."""
+    return value if isinstance(value, str) else _short(value, digits=12)
+
+
+def _short(value: Any, digits: int = 5) -> float | int:
+    number = float(f"{float(value):.{digits}g}")
+    return int(number) if number.is_integer() else number
+
+
+def _check_names(axes: Mapping[str, Sequence[Value]], **given: Iterable[str]) -> None:
+    empty = [name for name, values in axes.items() if not values]
+    if not axes or empty:
+        raise ValueError(f"axes: expected values for each, got none for {empty or 'any'}")
+    for argument, found in given.items():
+        if unknown := set(found) - set(axes):
+            raise ValueError(f"{argument}: expected names of axes {list(axes)}, got {unknown}")
