@@ -29,7 +29,7 @@ from maskdiff_edu.unet import PRESETS as UNETS
 from maskdiff_edu.unet import UNet, UNetConfig
 
 SMALL = UNetConfig((8,), 1, 2, True, True, 8, 8)
-BY_PRESET = {config.corruption: make_corruption(config) for config in PRESETS.values()}
+BY_PRESET = {name: make_corruption(config) for name, config in PRESETS.items()}
 OTHERS = {
     "paper": IPM(PAPER_PATCHES, "mean"),
     "released": IPM(RELEASED_PATCHES, "noise"),
