@@ -32,6 +32,8 @@ CACHE = ROOT / "_build" / ".jupyter_cache"  # where Jupyter Book looks
 TIMEOUT = 300  # seconds a cell, as in _config.yml and in `make test`
 PATIENCE = 3  # how many times its stated CPU seconds a chapter may take
 
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MODEL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # also after IPY_MODEL_
@@ -50,6 +52,7 @@ def execute(path: Path) -> tuple[NotebookNode, dict[str, float]]:
 
     Raises: nbclient's `CellExecutionError` if a cell fails.
     """
+    print(f"executing {path.relative_to(ROOT)}", flush=True)
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times that another tool stored
@@ -66,12 +69,8 @@ def execute(path: Path) -> tuple[NotebookNode, dict[str, float]]:
     client.execute()
     wall_seconds = time.monotonic() - started
     cost = json.loads(notebook.cells.pop().outputs[0].text)
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    }
-    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook.metadata["kernelspec"] = KERNEL
+    notebook.metadata["language_info"] = LANGUAGE
     return number_figures(notebook), {**cost, "wall_seconds": wall_seconds}
 
 
@@ -152,7 +151,6 @@ def main() -> None:
     paths = [path.resolve() for path in arguments.notebooks]
     slow = []
     for path in paths:
-        print(f"executing {path.relative_to(ROOT)}", flush=True)
         if complaint := (fill_cache if arguments.cache else store)(path):
             slow.append(f"{path.name} {complaint}")
     if arguments.cache:
