@@ -11,6 +11,8 @@ import pytest
 
 from maskdiff_edu.widgets.base import Figure
 
+# For containers, which run as root and may have little shared memory.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 # What stands between a figure's script and its data: get, set, change and messages, as anywidget
@@ -74,7 +76,7 @@ def open_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 

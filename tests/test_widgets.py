@@ -208,6 +208,22 @@ def test_kernel_computes_the_very_bytes_that_are_stored() -> None:
         assert block[entry["start"] :][: entry["bytes"]] == sent
 
 
+@pytest.mark.parametrize(
+    ("index", "scores", "message"),
+    [
+        (0, residual, "index.*slice with lesion"),
+        (9, residual, r"index.*0\.\.6"),
+        (3, lambda t, draws: residual(t, draws)[:3], "residual.*shape"),
+        (3, lambda t, draws: -residual(t, draws), "residual.*0 or more"),
+    ],
+)
+def test_scores_that_cannot_be_shown_are_refused(
+    index: int, scores: Callable[..., np.ndarray], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScoreExplorer(patient(), index, scores, axes={"t": [1], "draws": [1]}, **WORDS)
+
+
 # ---- Quiz and prediction
 
 
