@@ -10,12 +10,12 @@ async function render({ model, el }) {
   const range = [Math.min(...everything), Math.max(...everything)];
 
   const sum = linePlot({
-    x: pixels, lines: [{ name: "the row", y: Array.from(curve) }, { name: "sum of cosines", y: sums[0] }],
+    x: pixels, lines: [{ name: "the curve", y: Array.from(curve) }, { name: "sum of cosines", y: sums[0] }],
     xlabel: spec.xlabel, ylabel: spec.ylabel, yRange: range,
   });
   const size = linePlot({
     x: spec.counts, lines: [{ name: "amplitude", y: amplitudes }],
-    xlabel: "cycles over the row", ylabel: "amplitude",
+    xlabel: "cycles over the curve", ylabel: "amplitude",
   });
   stage.append(sum.node, size.node);
   const count = slider({ label: "cosines in the sum", values: spec.counts, value: model.get("value").count,
@@ -31,8 +31,8 @@ async function render({ model, el }) {
     const last = k
       ? `The last one makes ${k} ${k === 1 ? "cycle" : "cycles"} and has amplitude ${amplitudes[k].toFixed(3)}. `
       : "No cosine yet: the sum is the mean, a straight line. ";
-    const text = `${last}The sum differs from the row by ${off.toFixed(3)} on average.`;
-    sum.node.firstChild.setAttribute("aria-label", `the row and the mean with ${k} cosines. ${text}`);
+    const text = `${last}The sum differs from the curve by ${off.toFixed(3)} on average.`;
+    sum.node.firstChild.setAttribute("aria-label", `the curve, and the mean with ${k} cosines. ${text}`);
     say(text);
   }
 
