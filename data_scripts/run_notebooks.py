@@ -67,6 +67,7 @@ def execute(path: Path) -> tuple[NotebookNode, dict[str, float]]:
         timeout=TIMEOUT,
         kernel_name="python3",  # the one of the environment this runs in
         record_timing=False,
+        coalesce_streams=True,  # else what is printed may come in any number of pieces
         resources={"metadata": {"path": path.parent}},
     )
     started = time.monotonic()

@@ -50,7 +50,10 @@ async function mount({ esm, css, spec, blob, value }) {
 
 # The pictures of a figure as strings: equal exactly if the pictures are.
 PICTURES = """
-async () => Promise.all([...document.querySelectorAll("canvas, img")].map(async (picture) => {
+async () => Promise.all([
+  ...document.querySelectorAll("canvas, img, svg.maskdiff-plot"),
+].map(async (picture) => {
+  if (picture.tagName === "svg") return picture.outerHTML;
   if (picture.tagName === "CANVAS") return picture.toDataURL();
   const bytes = new Uint8Array(await (await fetch(picture.src)).arrayBuffer());
   return btoa(String.fromCharCode(...bytes)) + picture.style.clipPath;

@@ -25,7 +25,7 @@ def build_site(root: Path, folder: Path) -> Path:
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
     config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"  # `make book` and nbval execute them
-    (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     program = Path(sys.executable).with_name("jupyter-book")
     build = [program, "build", ".", "-W", "--keep-going"]
     env = os.environ | {"NO_COLOR": "1"}

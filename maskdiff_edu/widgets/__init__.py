@@ -16,10 +16,12 @@ from maskdiff_edu.widgets.frames import Frame, FrameFigure, Plot
 from maskdiff_edu.widgets.pictures import Panel
 from maskdiff_edu.widgets.questions import Choice, Predict, Question, Quiz, predict, quiz
 from maskdiff_edu.widgets.scores import ScoreExplorer
+from maskdiff_edu.widgets.waves import CosineSum
 
 __all__ = [
     "BandExplorer",
     "Choice",
+    "CosineSum",
     "CutMixExplorer",
     "Frame",
     "FrameFigure",

@@ -50,6 +50,22 @@ function inverseDft2(spectrum, h, w) {
   return re.map((v) => v / (h * w));
 }
 
+// A curve taken apart: amplitude of the mean and of each cosine, and the sums of the first k + 1.
+function cosineSums(curve) {
+  const n = curve.length;
+  const { re, im } = dft2(curve, 1, n);
+  const [amplitudes, sums] = [[], []];
+  let sum = new Array(n).fill(0);
+  for (let k = 0; k <= n / 2; k++) {
+    const twins = k === 0 || 2 * k === n ? 1 : 2; // k and -k make one cosine
+    const [size, shift] = [(twins * Math.hypot(re[k], im[k])) / n, Math.atan2(im[k], re[k])];
+    sum = sum.map((v, x) => v + size * Math.cos((2 * Math.PI * k * x) / n + shift));
+    amplitudes.push(size);
+    sums.push(sum);
+  }
+  return { amplitudes, sums };
+}
+
 // Where the frequency of a shifted spectrum's bin stands in an unshifted one.
 function unshiftedIndex(row, column, h, w) {
   const r = (row + h - Math.floor(h / 2)) % h;
