@@ -130,6 +130,17 @@ def test_draw_box_picks_whole_cells_of_the_grid():
     assert draw_box((50, 40, 30), 16).flatten(1).any(1).all()
 
 
+def test_the_generator_decides_on_boxes_and_times():
+    def drawn(seed):
+        generator = torch.Generator().manual_seed(seed)
+        boxes = draw_box((20, 96, 96), 48, generator=generator)
+        return boxes, draw_t(20, 0, 999, generator)
+
+    (boxes, t), (boxes_again, t_again) = drawn(0), drawn(0)
+    assert torch.equal(boxes, boxes_again) and torch.equal(t, t_again)
+    assert not torch.equal(boxes, drawn(1)[0]) and not torch.equal(t, drawn(1)[1])
+
+
 def test_boxes_tile_a_slice_row_by_row():
     boxes = box_grid(40, 30, 16)  # leaves a rest in both directions
     assert boxes.shape == (6, 40, 30) and (boxes.sum(0) == 1).all()
