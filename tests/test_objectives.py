@@ -104,6 +104,7 @@ def test_a_weight_mask_limits_the_loss():
     assert loss(prediction, clean, "l2", weight_mask=~upper) == 1
     assert loss(prediction, clean, "l2", weight_mask=torch.ones(2, 1, 1, 1)) == 2.5
     assert loss(prediction, clean, weight_mask=torch.zeros(2, 1, 4, 4)) == 0
+    assert_close(loss(prediction, clean, "l2", weight_mask=upper * 1e-3), torch.tensor(4.0))
 
 
 def test_draw_t_fills_its_band_evenly():

@@ -93,17 +93,29 @@ def test_a_shipped_model_can_be_trained_again_by_the_command_on_its_card(name):
     assert TrainConfig(**card["train"]) == config
 
 
-def test_the_presets_hide_what_they_always_hid():
+def test_the_settings_hide_what_they_always_hid():
     """Written out, as the settings of patches and bands have no place on a card."""
-    broad, halves = PatchSettings((1, 8), (0.06, 0.35)), BandSettings(0.5, 0.5, 0, (2, 10))
+    broad, paper = (
+        PatchSettings((1, 8), (0.06, 0.35)),
+        PatchSettings((40, 40), (0.1, 0.4), (0.1, 0.9)),
+    )
+    released = PatchSettings((0, 5), (0.09, 0.18))
+    halves = FPM(BandSettings(0.5, 0.5, 0, (2, 10)), keep_mean=False)
+    mixed = FPM(BandSettings(1 / 3, 1 / 3, 1 / 3, (2, 10), pairs=4), keep_mean=False)
     expected = {
-        "none": no_corruption,
-        "ipm": IPM(broad, 0.0),
-        "fpm": FPM(halves, keep_mean=False),
-        "fpm-cm": FPMCutMix(FPM(halves, keep_mean=False), broad),
+        ("none", "broad", "released"): no_corruption,
+        ("ipm", "broad", "released"): IPM(broad, 0.0),
+        ("ipm", "paper", "released"): IPM(paper, 0.0),
+        ("fpm", "broad", "released"): halves,
+        ("fpm", "broad", "mixed"): mixed,
+        ("fpm-cm", "broad", "released"): FPMCutMix(halves, broad),
+        ("fpm-cm", "released", "released"): FPMCutMix(halves, released),
+        ("fpm-cm", "paper", "mixed"): FPMCutMix(mixed, paper),
     }
-    for name, corrupt in expected.items():
-        assert make_corruption(TrainConfig(corruption=name)) == corrupt
+    for (corruption, patches, bands), corrupt in expected.items():
+        config = TrainConfig(corruption=corruption, patches=patches, bands=bands)
+        assert make_corruption(config) == corrupt
+    assert (IPM(), FPM(), FPMCutMix()) == (IPM(paper, 0.0), halves, FPMCutMix(halves, broad))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -169,12 +181,6 @@ def test_only_one_box_is_noised_and_scored():
 def test_a_model_of_one_box_is_used_box_by_box(tmp_path):
     fit(replace(CONFIG, steps=1, box=16), Discs(), out=tmp_path, device="cpu")
     assert build_method(tmp_path / "model.safetensors").detector.box == 16
-
-
-@pytest.mark.parametrize("prediction", ["eps", "v"])
-def test_the_other_predictions_train_too(prediction):
-    losses, _ = run(replace(CONFIG, prediction=prediction, steps=3, schedule="linear"))
-    assert losses.isfinite().all()
 
 
 def test_batch_n_follows_from_seed_and_n_alone():
