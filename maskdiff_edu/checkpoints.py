@@ -35,7 +35,8 @@ class CheckpointError(ValueError):
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and what is to be known about them (plain JSON) as one safetensors file.
 
-    `about["unet"]` is the network's `UNetConfig` as a dict. The file appears whole or not at all.
+    `about["unet"]` is the network's `UNetConfig` as a dict; names of averaged weights begin with
+    "ema.". The file appears whole or not at all. Raises OSError where it cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about)
@@ -74,7 +75,8 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 def save_model(path: str | Path, model: UNet, card: dict[str, Any]) -> None:
     """Write a model for use: float16 weights to `path` (.safetensors), `card` beside it as JSON.
 
-    The card gains "unet", the network's shape. float16 keeps 3 digits of a weight.
+    The card gains "unet", the network's shape. float16 keeps 3 digits of a weight. Raises OSError
+    where they cannot be written.
     """
     path = Path(path)
     card = {**card, "unet": dataclasses.asdict(model.config)}
@@ -92,7 +94,9 @@ def load_pretrained(
     (its averaged weights are taken). The card is the JSON file beside it; without one, what the
     file's header tells. Weights are float32. Raises CheckpointError.
 
-    >>> model, card = load_pretrained("fpm-cm")  # doctest: +SKIP
+    >>> model, card = load_pretrained("fpm-cm")
+    >>> model(torch.zeros(2, 1, 96, 96), torch.tensor([150, 150])).shape
+    torch.Size([2, 1, 96, 96])
     """
     path = _find(name_or_file)
     model, about = load_model(path)
@@ -118,6 +122,9 @@ def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
     """CRC-32 of tensors with their names, types and shapes, and of a text, as 8 hex digits.
 
     It tells accidental damage, not a forgery.
+
+    >>> checksum({"weight": torch.zeros(3)}) == checksum({"weight": torch.zeros(3, 1)})
+    False
     """
     kinds = [f"{name} {tensors[name].dtype} {[*tensors[name].shape]}" for name in sorted(tensors)]
     return f"{zlib.crc32(json.dumps([text, *kinds]).encode(), _crc_of_numbers(tensors)):08x}"
@@ -133,7 +140,11 @@ def _crc_of_numbers(tensors: Mapping[str, Tensor]) -> int:
 
 
 def available_models() -> list[str]:
-    """Names of the models that come with the package."""
+    """Names of the models that come with the package.
+
+    >>> "fpm-cm" in available_models()
+    True
+    """
     return sorted(path.stem for path in MODELS.glob("*.safetensors"))
 
 
@@ -146,7 +157,10 @@ def unet_config(path: str | Path, about: dict[str, Any]) -> UNetConfig:
 
 
 def write_atomic(path: str | Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whenever the power goes."""
+    """Write a file so that it is there whole or not at all, whenever the power goes.
+
+    Makes the folder; a file that is there already is replaced. Raises OSError, the old file kept.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")  # one killed earlier is overwritten

@@ -17,7 +17,11 @@ Precision = Literal["auto", "bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together: one, unless torchrun started more."""
+    """The processes that train together: one, unless torchrun started more.
+
+    >>> Processes(rank=1, local_rank=1, count=4).share(batch_size=16)
+    slice(4, 8, None)
+    """
 
     rank: int = 0  # which one this is; 0 writes the files
     local_rank: int = 0  # which one on its machine, which is the GPU it uses
@@ -70,6 +74,9 @@ def choose_device(name: str = "auto", processes: Processes = Processes()) -> tor
 
     Several processes on one machine each take a GPU of their own.
     Raises ValueError if torch does not know the name or this machine has no such device.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -91,6 +98,9 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
     "auto": bfloat16 where the hardware multiplies it (it has float32's range), else float16 on an
     NVIDIA GPU (needs its gradients scaled), else float32; on MPS too, where older releases of torch
     cannot scale gradients. Raises ValueError for an unknown name.
+
+    >>> choose_precision("float16", torch.device("cuda"))
+    torch.float16
     """
     if name == "auto":
         if _is_good_at_bfloat16(device):

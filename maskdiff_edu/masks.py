@@ -59,7 +59,7 @@ class BandSettings:
     low_pass: float  # chance to keep only a centred square of bins -w..w
     high_pass: float  # chance to remove only that square
     off_centre: float  # chance to remove off-centre rectangles and their mirrored twins
-    half_width: tuple[int, int] = (2, 10)  # w, for squares and rectangles, both ends included
+    half_width: tuple[int, int] = (2, 10)  # w, ends included: squares 2w + 1 bins, rectangles 2w
     pairs: int = 4  # off-centre rectangles, each with its twin
 
     def __post_init__(self):

@@ -106,6 +106,13 @@ def train(
     ends in the same weights as one that was not. Under torchrun the processes share each batch.
     Raises ValueError for settings that do not fit, CheckpointError for a file that does not, also
     one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
+
+    >>> def hide_left(images, brain_masks, generator):  # CONTRIBUTING.md: "A mask of your own"
+    ...     left = torch.arange(images.shape[-1], device=images.device) < 48
+    ...     return torch.where(left & brain_masks, 0.0, images)
+    >>> config = TrainConfig(steps=2, batch_size=2)
+    >>> [step.number for step in train(config, _Discs(), corrupt=hide_left, device="cpu")]
+    [1, 2]
     """
     processes = join_processes()
     device = choose_device(device, processes)
@@ -149,7 +156,12 @@ def denoising_loss(
     """Mask, noise, denoise, compare: the loss of one batch, one number (arXiv 2305.19867).
 
     x_0: (b, 1, h, w) in [-1, 1], brain_masks: (b, 1, h, w) bool. The target is the *clean* slice.
-    `share` is the part of the batch that this process denoises.
+    `share` is the part of the batch that this process denoises. Returns (), on x_0's device.
+
+    >>> config, (x_0, brain_masks) = PRESETS["fpm-cm"], _Discs().batch(0, 0, 2)
+    >>> settings = (make_corruption(config), make_schedule(config), config)
+    >>> denoising_loss(lambda x_t, t: x_t, x_0, brain_masks, *settings).shape
+    torch.Size([])
     """
     eps = make_noise(config)(tuple(x_0.shape), device=x_0.device, generator=generator)
     t = draw_t(len(x_0), config.t_min, config.t_max, generator, x_0.device)
@@ -183,7 +195,8 @@ def fit(
     """Train with a progress bar and return the averaged network; `options` as for `train`.
 
     With `out`, the result is also written there for use, as model.safetensors with its card
-    model.json; `command` goes into the card, as what makes the same model again.
+    model.json; `command` goes into the card, as what makes the same model again. Errors as for
+    `train`.
     """
     with tqdm(total=config.steps, unit="step", disable=join_processes().rank > 0) as bar:
         for step in train(config, pool, out=out, **options):
@@ -222,7 +235,10 @@ def dry_run(
     """Make a few subjects, train on made-up discs, and say what the whole training would take.
 
     About `seconds` for both, but at least two steps and two subjects a processor. Nothing is
-    written. Without a `pool` the subjects are left out.
+    written. Without a `pool` the subjects are left out. Errors as for `train`.
+
+    >>> dry_run(TrainConfig(batch_size=2), device="cpu", seconds=0.1).seconds > 0
+    True
     """
     began = time.perf_counter()
     subjects = (0, 0.0)
@@ -251,7 +267,10 @@ class _Discs:
 
 
 def make_generator(seed: int, n: int, device: torch.device) -> torch.Generator:
-    """A random generator for batch n, unrelated to those of its neighbours."""
+    """A random generator on `device` for batch n, unrelated to those of its neighbours.
+
+    `seed` and `n` are at least 0; else ValueError.
+    """
     mixed = np.random.SeedSequence([seed, n]).generate_state(1)[0]
     return torch.Generator(device).manual_seed(int(mixed))
 

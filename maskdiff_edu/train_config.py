@@ -28,7 +28,13 @@ from maskdiff_edu.unet import PRESETS as UNETS
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a training learns; with the pool, it decides every weight."""
+    """Everything that decides what a training learns; with the pool, it decides every weight.
+
+    Raises ValueError, also for numbers outside `_RANGES` below.
+
+    >>> TrainConfig(corruption="ipm", steps=100).t_max
+    349
+    """
 
     corruption: Literal["none", "ipm", "fpm", "fpm-cm"] = "fpm-cm"  # what is hidden in x_0
     patches: Literal["broad", "paper", "released"] = "broad"  # of ipm and fpm-cm: masks.*_PATCHES
@@ -55,7 +61,7 @@ class TrainConfig:
     contrast: Literal["t2", "t1"] = "t2"  # of those subjects
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an unknown name, or a number that no training can use."""
+        """Refuse an unknown name, or a number that no training can use."""
         for name, kind in get_type_hints(TrainConfig).items():
             value = getattr(self, name)
             if name in _RANGES:
@@ -102,7 +108,11 @@ PRESETS = {
 
 
 def make_corruption(config: TrainConfig) -> Corruption:
-    """The function that hides a part of each slice, by its name in the settings."""
+    """The function that hides a part of each slice, by its name in the settings.
+
+    >>> make_corruption(PRESETS["ipm-paper"]) == IPM(PAPER_PATCHES)
+    True
+    """
     patches = {"broad": BROAD_PATCHES, "paper": PAPER_PATCHES, "released": RELEASED_PATCHES}
     bands = {"released": RELEASED_BANDS, "mixed": MIXED_BANDS}
     fpm = FPM(bands[config.bands])
@@ -115,10 +125,18 @@ def make_corruption(config: TrainConfig) -> Corruption:
 
 
 def make_schedule(config: TrainConfig) -> Schedule:
-    """The schedule by its name in the settings."""
+    """The schedule by its name in the settings.
+
+    >>> make_schedule(PRESETS["ddpm"]).T
+    1000
+    """
     return {"cosine": Schedule.cosine, "linear": Schedule.linear}[config.schedule](config.T)
 
 
 def make_noise(config: TrainConfig) -> Callable[..., Tensor]:
-    """The function that draws the noise, by its name in the settings."""
+    """The function that draws the noise, by its name in the settings.
+
+    >>> make_noise(PRESETS["ddpm"])((2, 1, 96, 96)).shape
+    torch.Size([2, 1, 96, 96])
+    """
     return {"fractal": fractal_noise, "gaussian": gaussian_noise}[config.noise]

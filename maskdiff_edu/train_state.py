@@ -118,7 +118,14 @@ class TrainState:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """A straight rise over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    """A straight rise over `warmup` steps, then half a cosine down to 0 at `steps`.
+
+    `step` counts from 0; returns a number in 0..lr.
+
+    >>> config = TrainConfig(lr=1e-3, warmup=100, steps=2000)
+    >>> [round(learning_rate(config, step), 6) for step in (0, 99, 1050, 2000)]
+    [1e-05, 0.001, 0.0005, 0.0]
+    """
     rise = min(1.0, (step + 1) / max(1, config.warmup))
     done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * rise * (1 + math.cos(math.pi * min(1.0, done))) / 2

@@ -1,9 +1,11 @@
 """Every corruption, whatever the slices: what it changes, where, and how much."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch.testing import assert_close
 
 from maskdiff_edu.masks import (
@@ -230,6 +232,32 @@ def test_as_many_frequencies_go_as_the_settings_allow(settings, size, seed):
     assert (is_square | (centre & pairs)).all()
     if settings.off_centre == 0:
         assert is_square.all()
+
+
+def test_off_centre_rectangles_have_two_sides_of_their_own_and_a_twin():
+    """Of 2w bins each, as their centre falls between bins."""
+    one = BandSettings(0, 0, 1, half_width=(2, 6), pairs=1)
+    removed = ~draw_bands((400, 96, 96), one, generator=seeded(0))[:, 0]
+    sides = []
+    for rectangles in removed.numpy():
+        if rectangles[:2].any() or rectangles[:, :2].any():
+            continue  # may be cut off at the edge of the spectrum
+        first, second = ndimage.find_objects(ndimage.label(rectangles)[0])
+        assert rectangles[first].all() and rectangles[second].all()
+        assert rectangles[first].shape == rectangles[second].shape
+        sides.append(rectangles[first].shape)
+    heights, widths = zip(*sides, strict=True)
+    assert len(sides) > 300
+    assert {*heights} == {*widths} == {4, 6, 8, 10, 12}
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.15  # drawn on their own
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_there_are_as_many_off_centre_pairs_as_stated(pairs):
+    small = BandSettings(0, 0, 1, half_width=(1, 1), pairs=pairs)
+    removed = ~draw_bands((200, 96, 96), small, generator=seeded(0))[:, 0]
+    counts = [ndimage.label(rectangles)[1] for rectangles in removed.numpy()]  # overlaps are one
+    assert max(counts) == 2 * pairs and np.mean(counts) > 1.5 * pairs
 
 
 @settings(max_examples=60)

@@ -244,6 +244,44 @@ def test_reconstruct_puts_the_answers_inside_the_boxes_together():
         assert_close(x_0_hat[box], 0.5 * x_t[box])
 
 
+def test_reconstruct_turns_predictions_into_images_box_by_box():
+    def to_x_0(prediction, x_t, t):
+        return x_t - prediction + t[0]
+
+    model = Recorder()
+    x_0 = torch.rand(2, 1, 32, 32)
+    x_0_hat = reconstruct(model, x_0, 100, Schedule.linear(), box=32, to_x_0=to_x_0)
+    assert_close(x_0_hat, 0.5 * model.seen[0][0] + 100)
+
+
+@pytest.mark.parametrize("call", ["reconstruct", "boxes", "chain"])
+def test_no_gradients_are_kept_and_the_dtype_stays(call):
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    x_0, schedule = torch.zeros(2, 1, 32, 32, dtype=torch.float64), Schedule.linear()
+
+    def model(x_t, t):
+        return weight * x_t
+
+    if call == "chain":
+        x_0_hat = reconstruct_by_chain(model, x_0, [200, 100], schedule)
+    else:
+        x_0_hat = reconstruct(model, x_0, 200, schedule, box=16 if call == "boxes" else 0)
+    assert not x_0_hat.requires_grad and x_0_hat.dtype == torch.float64
+    for _, x_t, x_0_hat in sample(model, x_0, [200, 100], schedule):
+        assert not x_0_hat.requires_grad and x_t.dtype == x_0_hat.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_images_keep_their_dtype(dtype):
+    """The schedule's tables are float32 and follow the images."""
+    x_0, eps = torch.ones(2, 2, 1, 4, 4, dtype=dtype)
+    t, schedule = torch.tensor([10, 500]), Schedule.linear()
+    x_t = add_noise(x_0, t, eps, schedule)
+    mean, variance = posterior(x_0, x_t, t, schedule)
+    step = ddim_step(x_0, x_t, t, t - 1, schedule, eta=0.5, eps=eps)
+    assert {x.dtype for x in (x_t, mean, variance, step)} == {dtype}
+
+
 def test_reconstruct_takes_one_t_and_another_noise():
     schedule, model = Schedule.cosine(), Recorder()
     x_0 = torch.rand(2, 1, 4, 4)
@@ -268,3 +306,24 @@ def test_reconstruct_by_chain_starts_from_the_noised_scan():
     assert [t[0].item() for _, t in model.seen] == [200, 100, 0]
     assert_close(model.seen[0][0], add_noise(x_0, torch.full((2,), 200), eps, schedule))
     assert torch.equal(x_0_hat, 0.5 * model.seen[-1][0])
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_the_chain_goes_on_as_sample_does(eta):
+    """With the same noise, generator, eta and conversion."""
+    schedule, x_0 = Schedule.cosine(), torch.rand(2, 1, 32, 32)
+
+    def to_x_0(prediction, x_t, t):
+        return prediction + 1
+
+    options = {"eta": eta, "noise": fractal_noise, "to_x_0": to_x_0}
+    generator = seeded(1)
+    x_0_hat = reconstruct_by_chain(
+        Recorder(), x_0, [200, 100, 0], schedule, generator=generator, **options
+    )
+    generator = seeded(1)
+    eps = fractal_noise(x_0.shape, generator=generator)
+    x_t = add_noise(x_0, torch.full((2,), 200), eps, schedule)
+    walk = sample(Recorder(), x_t, [200, 100, 0], schedule, generator=generator, **options)
+    *_, (_, _, expected) = walk
+    assert_close(x_0_hat, expected)

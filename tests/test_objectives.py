@@ -104,6 +104,7 @@ def test_a_weight_mask_limits_the_loss():
     assert loss(prediction, clean, "l2", weight_mask=~upper) == 1
     assert loss(prediction, clean, "l2", weight_mask=torch.ones(2, 1, 1, 1)) == 2.5
     assert loss(prediction, clean, weight_mask=torch.zeros(2, 1, 4, 4)) == 0
+    assert_close(loss(prediction, clean, "l2", weight_mask=upper * 1e-3), torch.tensor(4.0))
 
 
 def test_draw_t_fills_its_band_evenly():
@@ -128,6 +129,17 @@ def test_draw_box_picks_whole_cells_of_the_grid():
     assert (cells.sort(dim=1).values == torch.tensor([0, 0, 0, 48 * 48])).all()
     assert (cells.sum(0) / 48**2 > 70).all()  # each of the four about 100 times
     assert draw_box((50, 40, 30), 16).flatten(1).any(1).all()
+
+
+def test_the_generator_decides_on_boxes_and_times():
+    def drawn(seed):
+        generator = torch.Generator().manual_seed(seed)
+        boxes = draw_box((20, 96, 96), 48, generator=generator)
+        return boxes, draw_t(20, 0, 999, generator)
+
+    (boxes, t), (boxes_again, t_again) = drawn(0), drawn(0)
+    assert torch.equal(boxes, boxes_again) and torch.equal(t, t_again)
+    assert not torch.equal(boxes, drawn(1)[0]) and not torch.equal(t, drawn(1)[1])
 
 
 def test_boxes_tile_a_slice_row_by_row():

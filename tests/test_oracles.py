@@ -207,3 +207,25 @@ def test_the_plain_target_reproduces_the_hole_and_the_redefined_one_fills_it(tar
     expected = reproduced if is_plain else filled
     assert (learnt - expected).abs().mean() < 0.06
     assert (learnt - expected).flatten()[at_hole].abs() < 0.1
+
+
+def test_after_masked_training_the_chain_carries_the_hole_along():
+    """One step fills it; but every step of a chain keeps a part of x_t, in which the hole is."""
+    generator, t = torch.Generator().manual_seed(6), 50
+    x_0 = MEAN + SPREAD * torch.randn(20_000, 1, 1, 1, generator=generator)
+    x_0_masked = hole_or_not(x_0, None, generator)
+    hidden = x_0_masked == HOLE
+
+    def ideal_after_masked_training(x_t, t):
+        return mixture_answers(x_t, int(t[0]))[1]
+
+    times = torch.full((20_000,), t)
+    eps = torch.randn(x_0.shape, generator=generator)
+    x_t = add_noise(x_0_masked, times, eps, SCHEDULE)
+    one_step = ideal_after_masked_training(x_t, times)
+    walk = sample(ideal_after_masked_training, x_t, range(t, -1, -1), SCHEDULE, generator=generator)
+    *_, (_, _, by_chain) = walk
+    assert abs(one_step[hidden].mean() - MEAN) < 0.1
+    assert by_chain[hidden].mean() < (MEAN + HOLE) / 2  # more hole than brain
+    # A sampler of the posterior would be off by twice the MMSE.
+    assert squared_error(by_chain, x_0) > 3 * squared_error(one_step, x_0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.resnet import ResnetBlock2D
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from maskdiff_edu.unet import (
@@ -124,6 +125,28 @@ def test_each_answer_follows_its_own_slice_and_its_own_t():
     other_t = net(x_t, torch.tensor([50, 101, 200]))
     changed = (other_t - together).abs().amax(dim=(1, 2, 3)) > 1e-3
     assert changed.tolist() == [False, True, False]
+
+
+def test_the_network_is_wired_as_a_unet():
+    """Against the same layers in the order that the papers draw them."""
+    net = awake(UNet(SMALL))
+    x_t, t = images(), torch.tensor([50, 299])
+    first, _, second, _ = net.time
+    time = F.silu(second(F.silu(first(time_features(t, 16)))))
+    stem = net.stem(add_coordinates(F.pixel_unshuffle(x_t, 2)))
+    block, stride, coarse_block = net.down
+    fine = block(stem, time)
+    strided = stride(fine)
+    coarse = coarse_block(strided, time)
+    before, after = net.middle
+    x = after(net.attention(before(coarse, time)), time)
+    x = net.up[0](torch.cat([x, coarse], dim=1), time)
+    x = net.up[1](torch.cat([x, strided], dim=1), time)
+    x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    x = net.up[3](torch.cat([x, fine], dim=1), time)
+    x = net.up[4](torch.cat([x, stem], dim=1), time)
+    expected = F.pixel_shuffle(net.head(F.silu(net.norm(x))), 2)
+    assert_close(net(x_t, t), expected)
 
 
 def test_every_weight_is_used_and_learns():
