@@ -93,6 +93,12 @@ def test_a_shipped_model_can_be_trained_again_by_the_command_on_its_card(name):
     assert TrainConfig(**card["train"]) == config
 
 
+def test_presets_differ_in_what_is_hidden_and_in_nothing_else():
+    for config in PRESETS.values():
+        hides_nothing = replace(config, corruption="none", patches="broad", bands="released", box=0)
+        assert hides_nothing == TrainConfig(corruption="none")
+
+
 def test_the_settings_hide_what_they_always_hid():
     """Written out, as the settings of patches and bands have no place on a card."""
     broad, paper = (
@@ -203,6 +209,23 @@ def test_batch_n_follows_from_seed_and_n_alone():
     other_seed = batches(replace(config, seed=1))
     draws = [tuple(random.tolist()) for _, random in first + other_seed]
     assert len(set(draws)) == 8
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_loss_of_a_batch_follows_from_its_generator_alone(name):
+    """Every draw comes from it: the noise, t, what is hidden, the box."""
+    config = replace(PRESETS[name], box=PRESETS[name].box and 16)
+    batch = Discs().batch(0, 0, 4)
+
+    def loss(seed):
+        settings = (make_corruption(config), make_schedule(config), config)
+        generator = torch.Generator().manual_seed(seed)
+        return denoising_loss(lambda x_t, t: 0.3 * x_t, *batch, *settings, generator)
+
+    torch.manual_seed(0)
+    once = loss(5)
+    torch.manual_seed(1)
+    assert torch.equal(loss(5), once) and not torch.equal(loss(6), once)
 
 
 def test_the_same_settings_give_the_same_weights_and_another_seed_others():
