@@ -21,7 +21,7 @@ NO_BARS := TQDM_DISABLE=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test notebooks bench lock set-repo clean distclean
+.PHONY: help book site test test-all notebooks bench lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -68,12 +68,18 @@ site: $(STAMP)  ## render the outputs that are stored in the chapters, executing
 	$(RENDER) --config _build/stored.yml
 	$(SHOW_PAGE)
 
-test: $(STAMP)  ## linter, unit tests, notebooks against their stored outputs
+test: $(STAMP)  ## linter, unit tests, the site in a browser, notebooks against their outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	$(MAKE) --no-print-directory site
+	$(ONE_THREAD) MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		-m 'slow or not slow' --doctest-modules tests maskdiff_edu
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
+
+test-all: test  ## the same, every chapter with only the wheel, and the book from nothing
+	$(ONE_THREAD) MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_wheel.py
+	rm -rf _build/.jupyter_cache
+	$(MAKE) --no-print-directory book
 
 notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
@@ -85,6 +91,9 @@ bench: $(BENCH_STAMP)  ## speed, beside other libraries
 
 lock: $(STAMP)  ## choose the newest versions anew and write requirements.lock
 	$(BIN)/python data_scripts/build_lock.py torch==$(TORCH)
+
+third-party: $(STAMP)  ## fetch the scripts by others anew (needs npm; they are committed)
+	$(BIN)/python data_scripts/fetch_third_party.py
 
 set-repo: $(STAMP)  ## REPO=owner/name: write the repository's address everywhere
 	@test -n '$(REPO)' || { echo "say which: make set-repo REPO=owner/name" >&2; exit 1; }

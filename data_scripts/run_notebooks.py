@@ -2,6 +2,9 @@
 
     python data_scripts/run_notebooks.py book/*.ipynb            `make notebooks`
     python data_scripts/run_notebooks.py --cache book/*.ipynb    `make book`
+    python data_scripts/run_notebooks.py --restyle book/*.ipynb  after changing js/ or *.css
+
+With --restyle nothing is executed: stored figures get the scripts and styles of today.
 
 Stored notebooks hold nothing that differs from run to run or from machine to machine: no times,
 no Python version, and figures numbered in their order instead of at random; so a diff shows what
@@ -17,6 +20,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,8 @@ CACHE = ROOT / "_build" / ".jupyter_cache"  # where Jupyter Book looks
 TIMEOUT = 300  # seconds a cell, as in _config.yml and in `make test`
 PATIENCE = 3  # how many times its stated CPU seconds a chapter may take
 
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MODEL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # also after IPY_MODEL_
@@ -50,6 +56,7 @@ def execute(path: Path) -> tuple[NotebookNode, dict[str, float]]:
 
     Raises: nbclient's `CellExecutionError` if a cell fails.
     """
+    print(f"executing {path.relative_to(ROOT)}", flush=True)
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times that another tool stored
@@ -66,12 +73,8 @@ def execute(path: Path) -> tuple[NotebookNode, dict[str, float]]:
     client.execute()
     wall_seconds = time.monotonic() - started
     cost = json.loads(notebook.cells.pop().outputs[0].text)
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": "python3",
-    }
-    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook.metadata["kernelspec"] = KERNEL
+    notebook.metadata["language_info"] = LANGUAGE
     return number_figures(notebook), {**cost, "wall_seconds": wall_seconds}
 
 
@@ -138,6 +141,22 @@ def fill_cache(path: Path) -> str | None:
     return too_slow(notebook, cost)
 
 
+def restyle(path: Path) -> None:
+    """Give the stored figures their present scripts and styles."""
+    notebook = nbformat.read(path, as_version=4)
+    for model in figure_models(notebook):
+        module, _, name = model["_anywidget_id"].rpartition(".")
+        figure = getattr(import_module(module), name)
+        model.update({"_esm": figure._esm, "_css": figure._css})
+    nbformat.write(notebook, path)
+
+
+def figure_models(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What is stored of each figure: its script, styles, data and value."""
+    models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}).values()
+    return [model["state"] for model in models if "_anywidget_id" in model["state"]]
+
+
 def costs(paths: list[Path]) -> dict[Path, dict[str, float]]:
     """What the cached execution of each notebook took."""
     cache = get_cache(CACHE)
@@ -147,14 +166,13 @@ def costs(paths: list[Path]) -> dict[Path, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Execute notebooks.")
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="book/*.ipynb")
-    parser.add_argument("--cache", action="store_true", help="into the cache, not into the files")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--cache", action="store_true", help="into the cache, not into the files")
+    how.add_argument("--restyle", action="store_true", help="only renew the figures' scripts")
     arguments = parser.parse_args()
     paths = [path.resolve() for path in arguments.notebooks]
-    slow = []
-    for path in paths:
-        print(f"executing {path.relative_to(ROOT)}", flush=True)
-        if complaint := (fill_cache if arguments.cache else store)(path):
-            slow.append(f"{path.name} {complaint}")
+    treat = fill_cache if arguments.cache else restyle if arguments.restyle else store
+    slow = [f"{path.name} {complaint}" for path in paths if (complaint := treat(path))]
     if arguments.cache:
         write_table(costs(paths))
     if slow:

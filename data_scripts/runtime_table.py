@@ -25,8 +25,8 @@ Nothing is downloaded: the brains and the trained models are part of the package
 
 def write_table(costs: Mapping[Path, Mapping[str, float]]) -> None:
     """Write the page for notebooks and what their execution took; see run_notebooks.MEASURE."""
-    order = chapter_order()
-    listed = sorted(costs.items(), key=lambda item: order.index(item[0].stem))
+    order = {name: i for i, name in enumerate(pages_in_toc())}
+    listed = sorted(costs.items(), key=lambda item: order.get(item[0].stem, len(order)))
     total = {name: sum(c[name] for c in costs.values()) for name in ("cpu_seconds", "wall_seconds")}
     text = TEXT.format(
         cpus=os.cpu_count(),
@@ -40,7 +40,7 @@ def write_table(costs: Mapping[Path, Mapping[str, float]]) -> None:
     PAGE.write_text(text, encoding="utf-8")
 
 
-def chapter_order() -> list[str]:
+def pages_in_toc() -> list[str]:
     """Names of the pages in the order of _toc.yml."""
     lines = (ROOT / "_toc.yml").read_text(encoding="utf-8").split()
     return [word.removeprefix("book/") for word in lines if word.startswith("book/")]

@@ -1,7 +1,9 @@
 """What every test shares: one thread, no window, repeatable random cases, the real scans."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from browser import open_browser
 from hypothesis import settings
+from site_build import build_site
 
 # The same cases in every run and on every machine, however slow it is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
@@ -39,3 +43,29 @@ def real() -> Path:
 def root() -> Path:
     """The repository's top folder."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser; the test is skipped where there is none."""
+    with open_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh page; an error that its scripts raise fails the test."""
+    page = browser.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def html(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the book, rendered with its stored outputs; MASKDIFF_SITE names a ready one."""
+    if ready := os.environ.get("MASKDIFF_SITE"):
+        return Path(ready).resolve()
+    return build_site(root, tmp_path_factory.mktemp("book"))

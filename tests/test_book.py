@@ -1,16 +1,11 @@
 """The rendered book: no warning, no dead end, and nothing asked of another server."""
 
-import os
-import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
-
-SOURCES = ("book", "maskdiff_edu", "data_scripts", "_config.yml", "_toc.yml", "README.md")
+from site_build import pages_in_toc
 
 # Tags whose address the browser fetches by itself; <a> waits for a click.
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -35,33 +30,10 @@ class Page(HTMLParser):
             self.pictures_without_alt.append(found.get("src", ""))
 
 
-def chapters_in_toc(root: Path) -> list[str]:
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    parts = toc.get("parts", [toc])
-    return [toc["root"], *(entry["file"] for part in parts for entry in part["chapters"])]
-
-
-@pytest.fixture(scope="module")
-def html(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the book, rendered with its stored outputs."""
-    folder = tmp_path_factory.mktemp("book")
-    for name in SOURCES:
-        source, target = root / name, folder / name
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-    config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
-    config["execute"]["execute_notebooks"] = "off"  # `make book` and nbval execute them
-    (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    program = Path(sys.executable).with_name("jupyter-book")
-    build = [program, "build", ".", "-W", "--keep-going"]
-    env = os.environ | {"NO_COLOR": "1"}
-    done = subprocess.run(build, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return folder / "_build" / "html"
-
-
-def test_contents_list_every_chapter_once(root: Path) -> None:
-    stored = [path.relative_to(root).with_suffix("") for path in root.glob("book/*.ipynb")]
-    assert sorted(chapters_in_toc(root)) == sorted(path.as_posix() for path in stored)
+def test_contents_list_every_page_once(root: Path) -> None:
+    pages = [*root.glob("book/*.ipynb"), *root.glob("book/*.md")]
+    stored = [path.relative_to(root).with_suffix("").as_posix() for path in pages]
+    assert sorted(pages_in_toc(root)) == sorted(stored)
 
 
 def test_own_copy_of_mathjax_is_where_the_pages_look(root: Path) -> None:
@@ -72,9 +44,9 @@ def test_own_copy_of_mathjax_is_where_the_pages_look(root: Path) -> None:
 
 @pytest.mark.slow
 def test_every_chapter_becomes_a_page(html: Path, root: Path) -> None:
-    pages = [html / f"{chapter}.html" for chapter in chapters_in_toc(root)]
+    pages = [html / f"{chapter}.html" for chapter in pages_in_toc(root)]
     assert [page.name for page in pages if not page.is_file()] == []
-    assert chapters_in_toc(root)[0] in (html / "index.html").read_text(encoding="utf-8")
+    assert pages_in_toc(root)[0] in (html / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -94,3 +66,9 @@ def test_pages_ask_no_other_server(html: Path) -> None:
 def test_every_rendered_picture_has_an_alt_text(html: Path) -> None:
     for page in html.glob("book/*.html"):
         assert Page(page).pictures_without_alt == []
+
+
+@pytest.mark.slow
+def test_pages_are_light_enough_to_load(html: Path) -> None:
+    sizes = {page.name: page.stat().st_size / 1e6 for page in html.glob("book/*.html")}
+    assert {name: size for name, size in sizes.items() if size > 8} == {}  # MB, figures included

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from run_notebooks import figure_models
+
+from maskdiff_edu import widgets
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -212,6 +215,14 @@ def test_every_figure_is_stored_with_all_it_needs(path: Path) -> None:
     assert len(figures(chapter)) == len([m for m in state.values() if "spec" in m["state"]])
     numbers = [int(name, 16) for name in state]
     assert sorted(numbers) == list(range(1, len(state) + 1))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_figures_have_the_present_scripts(path: Path) -> None:
+    """After a change of js/ or widgets.css: run_notebooks.py --restyle book/*.ipynb."""
+    for model in figure_models(nbformat.read(path, as_version=nbformat.NO_CONVERT)):
+        figure = getattr(widgets, model["_anywidget_id"].rpartition(".")[2])
+        assert (model["_esm"], model["_css"]) == (figure._esm, figure._css), figure.__name__
 
 
 def test_no_two_chapters_have_one_number() -> None:

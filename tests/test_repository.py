@@ -1,5 +1,6 @@
 """The repository as a whole: what lies where, and facts that stand in more than one file."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import fetch_third_party
 import pytest
 import yaml
 from set_repo import current_repository, replace_address, set_repository, text_files
@@ -128,6 +130,17 @@ def test_no_path_of_a_machine_is_left_in_a_file(root: Path) -> None:
 
 def test_no_file_names_a_package_registry(root: Path) -> None:
     assert lines_with(PACKAGE_REGISTRIES, root) == []
+
+
+def test_files_by_others_are_what_was_fetched(root: Path) -> None:
+    """data_scripts/fetch_third_party.py wrote the checksums; nothing was edited since."""
+    listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
+    folders = [fetch_third_party.WIDGETS, fetch_third_party.MATHJAX, fetch_third_party.AXE]
+    files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
+    there = {path.relative_to(root).as_posix() for path in files}
+    assert there - set(listed) == {f"{fetch_third_party.WIDGETS}/paths.js"}  # our own
+    sums = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in listed}
+    assert sums == listed
 
 
 def test_make_help_lists_the_commands(root: Path) -> None:

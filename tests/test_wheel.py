@@ -6,6 +6,7 @@ that only the tests depend on, a path that exists only in the repository.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,6 +16,17 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+ALL_CHAPTERS = sorted(path.stem for path in BOOK.glob("*.ipynb"))
+# Two of them in `make test`, every one in `make test-all`.
+CHAPTERS = ALL_CHAPTERS if os.environ.get("MASKDIFF_ALL") else ["intro", "ch02_noising"]
+
+EXECUTE = """
+import sys, nbclient, nbformat
+notebook = nbformat.read(sys.argv[1], as_version=4)
+nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+"""
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -70,3 +82,22 @@ def test_demo_runs_where_only_the_wheel_is(programs: Path, tmp_path: Path) -> No
     written = {path.name: path for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert {"anomaly.nii.gz", "reconstruction.nii.gz", "report.html", "scores.json"} <= set(written)
     assert json.loads(written["scores.json"].read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def notebook_programs(programs: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with what Colab has beside a package: a kernel, and somebody to run the cells."""
+    pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
+    lock = ("--constraint", root / "requirements.lock")
+    folder = tmp_path_factory.mktemp("pip")
+    run(*pip, "install", "--quiet", "--no-compile", *lock, "ipykernel", "nbclient", cwd=folder)
+    return programs
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_runs_where_only_the_wheel_is(
+    notebook_programs: Path, tmp_path: Path, chapter: str
+) -> None:
+    """As in Colab: an empty folder, the notebook and the package, none of the repository."""
+    shutil.copyfile(BOOK / f"{chapter}.ipynb", tmp_path / "chapter.ipynb")
+    run(notebook_programs / "python", "-c", EXECUTE, "chapter.ipynb", cwd=tmp_path)

@@ -35,7 +35,8 @@ class ScoreExplorer(Figure):
         label, alt: see `Figure`.
 
     Twelve combinations take about half a megabyte. Raises ValueError for slices without lesion
-    masks, an index beyond them, or a slice without lesion in the brain.
+    masks, an index beyond them, a slice without lesion in the brain, or scores of another shape,
+    below 0 or NaN.
     """
 
     _esm = script("core", "canvas", "plot", "maths", "scores")
@@ -67,7 +68,7 @@ class ScoreExplorer(Figure):
         stacks = {}
         for combination in itertools.product(*axes.values()):
             values = np.asarray(residual(**dict(zip(axes, combination, strict=True))))
-            stacks[combination] = values[near, 0] * brains[near]
+            stacks[combination] = _checked(values, slices)[near, 0] * brains[near]
         top = max(float(stack.max()) for stack in stacks.values()) or 1.0
         coded = np.stack(list(stacks.values())) / top * _STEPS
         parts = {
@@ -87,7 +88,7 @@ class ScoreExplorer(Figure):
             ],
             "shown": index - near.start,
             "step": top / _STEPS,
-            "thresholds": [round(float(v), 4) for v in np.linspace(0, _round_up(top), 101)],
+            "thresholds": [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)],
             "medians": list(MEDIAN_SIZES),
             "erosions": list(EROSIONS),
         }
@@ -95,6 +96,17 @@ class ScoreExplorer(Figure):
         middle = spec["thresholds"][25]
         value = {**first, "median": 3, "erosions": 1, "threshold": middle}
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+
+
+def _checked(values: np.ndarray, slices: Slices) -> np.ndarray:
+    """The raw scores, if they are such; else ValueError."""
+    if values.shape != slices.images.shape:
+        raise ValueError(
+            f"residual: expected shape {tuple(slices.images.shape)}, got {values.shape}"
+        )
+    if not (values >= 0).all():  # NaN is not
+        raise ValueError("residual: expected scores of 0 or more, got negative ones or NaN")
+    return values
 
 
 def _round_up(value: float) -> float:

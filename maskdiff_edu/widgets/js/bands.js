@@ -33,6 +33,7 @@ async function render({ model, el }) {
   function draw() {
     const now = model.get("value");
     const kept = keptBins(now);
+    controls.seed.disabled = now.kind !== "off-centre"; // the other bands are not drawn at random
     paint(left, applyBands(image, brain, spectrum, kept, h, w, now.keep_mean), gray, -1, 1);
     paintSpectrum(bins, power, kept, magma);
     const share = kept.reduce((a, b) => a + b, 0) / kept.length;

@@ -99,6 +99,9 @@ function slider({ label, values, value, show = String, onChange }) {
       if (index >= 0) input.value = index;
       write();
     },
+    set disabled(isOff) {
+      input.disabled = isOff;
+    },
     setValues(list, current) {
       control.values = list;
       input.max = list.length - 1;

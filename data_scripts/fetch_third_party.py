@@ -1,0 +1,97 @@
+"""Fetch the scripts by others that the book's pages and their tests carry: `make third-party`.
+
+The files are committed, so only whoever moves to a newer version runs this. It needs npm for
+`npm pack`, which downloads an archive and runs nothing. Files of Python packages come from the
+environment. Afterwards third_party.sha256 holds the checksum of every file; a test compares.
+"""
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUMS = ROOT / "data_scripts" / "third_party.sha256"
+WIDGETS, MATHJAX, AXE = "book/_static/widgets", "book/_static/mathjax", "tests/axe"
+
+# npm package -> {file, or folder ending in a slash, inside the package: where it goes}
+NPM = {
+    "requirejs@2.3.8": {"require.js": f"{WIDGETS}/require.js"},  # its licence heads the file
+    "@jupyter-widgets/html-manager@1.0.15": {"dist/embed-amd.js": f"{WIDGETS}/embed-amd.js"},
+    "mathjax@3.2.2": {
+        "es5/tex-chtml-full.js": f"{MATHJAX}/tex-chtml-full.js",
+        "es5/output/chtml/fonts/woff-v2/": f"{MATHJAX}/output/chtml/fonts/woff-v2/",
+        "LICENSE": f"{MATHJAX}/LICENSE",
+    },
+    "axe-core@4.14.1": {
+        "axe.min.js": f"{AXE}/axe.min.js",
+        "LICENSE": f"{AXE}/LICENSE",
+        "LICENSE-3RD-PARTY.txt": f"{AXE}/LICENSE-3RD-PARTY.txt",
+    },
+}
+# The same for installed Python packages; the paths are those below site-packages, by their end.
+INSTALLED = {
+    "anywidget": {
+        "anywidget/nbextension/index.js": f"{WIDGETS}/anywidget.js",
+        "licenses/LICENSE": f"{WIDGETS}/LICENSE-anywidget",
+    },
+    # The widget manager is part of ipywidgets' repository; its own archive holds no licence.
+    "ipywidgets": {"licenses/LICENSE": f"{WIDGETS}/LICENSE-html-manager"},
+}
+
+
+def fetch_npm(package: str, wanted: dict[str, str]) -> list[Path]:
+    """Copy the wanted files of an npm package; return where they went."""
+    written = []
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
+        [archive] = Path(folder).glob("*.tgz")
+        with tarfile.open(archive) as tar:
+            for member in filter(tarfile.TarInfo.isfile, tar):
+                inside = member.name.removeprefix("package/")
+                for source, target in wanted.items():
+                    is_in_folder = source.endswith("/") and inside.startswith(source)
+                    if inside == source or is_in_folder:
+                        path = ROOT / (target + inside[len(source) :])
+                        written.append(write(path, tar.extractfile(member).read()))
+    return written
+
+
+def copy_installed(package: str, wanted: dict[str, str]) -> list[Path]:
+    """Copy the wanted files of an installed Python package; return where they went."""
+    written = []
+    for source, target in wanted.items():
+        [found] = [path for path in distribution(package).files if str(path).endswith(source)]
+        written.append(write(ROOT / target, found.read_binary()))
+    return written
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def checksums(paths: list[Path]) -> str:
+    """Lines as `sha256sum` writes and checks them, from the repository's top folder."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(ROOT).as_posix()}\n"
+        for path in sorted(paths)
+    )
+
+
+def main() -> None:
+    try:
+        written = [path for item in NPM.items() for path in fetch_npm(*item)]
+    except FileNotFoundError:
+        sys.exit("this needs npm, which comes with Node; the book itself does not")
+    written += [path for item in INSTALLED.items() for path in copy_installed(*item)]
+    SUMS.write_text(checksums(written), encoding="utf-8")
+    print(f"{len(written)} files, checksums in {SUMS.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
