@@ -15,13 +15,14 @@ def intensity_range(
 ) -> tuple[float, float]:
     """The two intensities that become -1 and 1.
 
-    - `"percentile"`: the 1st and 99th percentile inside the brain (arXiv 2305.19867). A bright
-      lesion of more than 1 % of the brain raises the upper one: healthy tissue turns darker.
+    - `"percentile"`: the 1st and 99th percentile inside the brain (arXiv 2305.19867). A lesion of
+      more than 1 % of the brain moves one of them if it is brighter than nearly all healthy tissue
+      (which then turns darker) or darker than it; one in between moves neither.
     - `"median"`: steps down and up from the median.
     - `"mode"`: the same from the peak of the smoothed histogram.
 
-    The last two measure the spread on the dark side only, which a bright lesion hardly moves. Their
-    step sizes are for T2.
+    The last two measure the spread on the dark side only, which a bright lesion hardly moves; a
+    dark one does. Their step sizes are for T2.
 
     Raises: `ValueError` for another method, an empty brain or one without contrast.
     """
