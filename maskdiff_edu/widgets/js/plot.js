@@ -43,7 +43,8 @@ function shortNumber(v) {
   return String(Number(v.toPrecision(3)));
 }
 
-// `lines` is [{name, y}]. Returns {node, update(x, highlight), setLines(lines)}.
+// `lines` is [{name, y}]. Returns {node, update(x, highlight), setLines(lines)}; without an x in
+// `update` no place is marked.
 function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label }) {
   const [width, height, left, right, top, bottom] = [340, 240, 54, 12, 12, 44];
   const root = svg("svg", {
@@ -102,11 +103,15 @@ function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label 
   }
 
   function update(at, highlight) {
-    marker.setAttribute("x1", toX(at));
-    marker.setAttribute("x2", toX(at));
+    const isMarked = at !== undefined;
+    marker.setAttribute("visibility", isMarked ? "visible" : "hidden");
+    if (isMarked) {
+      marker.setAttribute("x1", toX(at));
+      marker.setAttribute("x2", toX(at));
+    }
     for (const { name, path, dot, ys } of drawn) {
       const faded = highlight !== undefined && name !== highlight;
-      const y = interpolate(x, ys, at);
+      const y = isMarked ? interpolate(x, ys, at) : NaN;
       path.setAttribute("stroke-width", faded ? 1.5 : 2.5);
       path.setAttribute("opacity", faded ? 0.55 : 1);
       dot.setAttribute("opacity", faded || !Number.isFinite(y) ? 0 : 1);
