@@ -86,8 +86,15 @@ def frame_figure(**changes: Any) -> FrameFigure:
     return FrameFigure(frame, **WORDS, **{**given, **changes})
 
 
+def wave(t: float, kind: str) -> dict[str, list[float]]:
+    return {"wave": [0, t, 500 if kind == "up" else -500]}
+
+
+FOLLOWING = Plot([0, 1, 2], wave, None, "x", "y")  # without a marker
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "frames": frame_figure,
+    "lines that follow": lambda: frame_figure(plots=[FOLLOWING]),
     "patches": lambda: PatchExplorer(slice_like(0), disc(), **WORDS),
     "bands": lambda: BandExplorer(slice_like(0), disc(), **WORDS),
     "cutmix": lambda: CutMixExplorer(slice_like(0), disc(), **WORDS),
@@ -187,6 +194,22 @@ def test_frames_that_do_not_fit_are_refused(changes: dict[str, Any], message: st
 def test_lines_of_a_plot_must_fit_its_x() -> None:
     with pytest.raises(ValueError, match="expected 2 numbers"):
         Plot([0, 1], {"line": [1]}, "t", "t", "y")
+
+
+def test_lines_that_follow_are_stored_for_every_position_in_one_range() -> None:
+    spec = frame_figure(plots=[FOLLOWING]).spec
+    assert spec["plots"][0]["yRange"] == [-500, 500]
+    assert spec["frames"]["1,1"]["lines"] == [[{"name": "wave", "y": [0, 250, -500]}]]
+    fixed = Plot([0, 250, 500], {"up": [1, 10, 100]}, "t", "t", "power")
+    both = frame_figure(plots=[fixed, FOLLOWING]).spec["frames"]["1,1"]["lines"]
+    assert both == [None, *spec["frames"]["1,1"]["lines"]]
+    assert "lines" not in frame_figure(plots=[fixed]).spec["frames"]["1,1"]
+
+
+def test_lines_that_follow_keep_their_names() -> None:
+    renamed = Plot([0], lambda t, kind: {kind: [t]}, None, "x", "y")
+    with pytest.raises(ValueError, match="same names"):
+        frame_figure(plots=[renamed])
 
 
 def test_colour_maps_that_mislead_are_refused() -> None:
@@ -482,6 +505,19 @@ def test_only_a_kernel_offers_values_that_were_not_stored(browser: Any) -> None:
         page.keyboard.press("ArrowRight")
         words = f"The slice at t = {50 if kernel else 250}, turned up."
         shown.wait_for(lambda shown, w=words: shown.words == w)
+        page.close()
+
+
+@pytest.mark.slow
+def test_lines_follow_the_controls_with_and_without_a_kernel(browser: Any) -> None:
+    drawn = "document.querySelector('.maskdiff-plot path').getAttribute('d')"
+    for kernel, t in ((False, 250), (True, 50)):
+        page = browser.new_page()
+        shown = Shown(page, FIGURES["lines that follow"](), kernel=kernel)
+        assert page.evaluate(drawn) == "M54.0 104.0L191.0 104.0L328.0 12.0"
+        shown.set(t=t, kind="down")  # t = 50 is not stored
+        expected = f"M54.0 104.0L191.0 {104 - 92 * t / 500:.1f}L328.0 196.0"
+        shown.wait_for(lambda shown, d=expected: shown.page.evaluate(drawn) == d)
         page.close()
 
 

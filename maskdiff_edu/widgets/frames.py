@@ -25,31 +25,46 @@ class Frame(NamedTuple):
 class Plot:
     """Lines beside the pictures, with a marker at the current value of one axis.
 
-    Four lines at most: more could not be told apart without colour.
+    Four lines at most: more could not be told apart without colour. Where `lines` is a function,
+    they follow the controls: it takes each axis as a keyword argument, as `compute` does, and
+    gives lines of the same names at every position.
     """
 
     x: Sequence[float]
-    lines: Mapping[str, ArrayLike]  # name -> one number for each of x
-    axis: str  # the figure's axis that x stands for
+    lines: Mapping[str, ArrayLike] | Callable[..., Mapping[str, ArrayLike]]  # name -> y for each x
+    axis: str | None  # the figure's axis that x stands for; None draws no marker
     xlabel: str
     ylabel: str
     log_y: bool = False
     highlight: str | None = None  # the axis whose value names the line drawn thick
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.lines) <= 4:
-            raise ValueError(f"lines: expected one to four, got {len(self.lines)}")
-        lengths = {name: len(line) for name, line in self.lines.items()}
+        if not callable(self.lines):
+            self.at({})
+
+    def at(self, position: Mapping[str, Value]) -> list[dict[str, Any]]:
+        """The lines at one position of the controls, in their order, as plain JSON."""
+        lines = self.lines(**position) if callable(self.lines) else self.lines
+        if not 1 <= len(lines) <= 4:
+            raise ValueError(f"lines: expected one to four, got {len(lines)}")
+        lengths = {name: len(line) for name, line in lines.items()}
         if set(lengths.values()) != {len(self.x)}:
             raise ValueError(f"lines: expected {len(self.x)} numbers each, got {lengths}")
+        # A list: a stored notebook sorts the keys of its objects.
+        return [{"name": name, "y": [_short(y) for y in line]} for name, line in lines.items()]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, positions: Sequence[Mapping[str, Value]]) -> dict[str, Any]:
+        """What the script draws at first, and the range of y over all positions."""
+        follows = callable(self.lines)
+        drawn = [self.at(position) for position in (positions if follows else positions[:1])]
+        names = {tuple(line["name"] for line in lines) for lines in drawn}
+        if len(names) > 1:
+            raise ValueError(f"lines: expected the same names at every position, got {names}")
+        heights = [y for lines in drawn for line in lines for y in line["y"]]
         return {
             "x": [_short(x) for x in self.x],
-            # A list: a stored notebook sorts the keys of its objects.
-            "lines": [
-                {"name": name, "y": [_short(y) for y in line]} for name, line in self.lines.items()
-            ],
+            "lines": drawn[0],
+            "yRange": [min(heights), max(heights)] if follows else None,
             "axis": self.axis,
             "xlabel": self.xlabel,
             "ylabel": self.ylabel,
@@ -72,7 +87,7 @@ class FrameFigure(Figure):
         label, alt: heading, and in words what the figure shows; see `Figure`.
         names: what the reader sees instead of an axis's name.
         start: values at first; the first of each axis where none is given.
-        plots: lines with a marker at the current value.
+        plots: lines, fixed with a marker at the current value, or following the controls.
         live: name -> all values that a running kernel may be asked for.
 
     Raises ValueError where names, values or the number of pictures do not fit together.
@@ -110,18 +125,19 @@ class FrameFigure(Figure):
         live = {name: [plain(v) for v in values] for name, values in (live or {}).items()}
         names, start = dict(names or {}), dict(start or {})
         _check_names(axes, names=names, start=start, live=live)
-        _check_names(axes, plots={p.axis for p in plots})
+        _check_names(axes, plots={p.axis for p in plots if p.axis})
         _check_names(axes, highlights={p.highlight for p in plots if p.highlight})
 
-        self._axes = axes
+        self._axes, self._plots = axes, plots
+        combinations = itertools.product(*axes.values())
+        positions = [dict(zip(axes, values, strict=True)) for values in combinations]
         frames, parts = {}, {}
-        for combination in itertools.product(*axes.values()):
-            position = dict(zip(axes, combination, strict=True))
+        for position in positions:
             key = self._key(position)
-            pictures, caption = self._frame(position)
+            pictures, words = self._frame(position)
             stored = [f"{key}|{i}" for i in range(len(pictures))]
             parts |= dict(zip(stored, pictures, strict=True))
-            frames[key] = {"pictures": stored, "caption": caption}
+            frames[key] = {"pictures": stored, **words}
         spec = {
             "axes": [
                 {
@@ -135,7 +151,7 @@ class FrameFigure(Figure):
             ],
             "panels": [panel.title for panel in self._panels],
             "frames": frames,
-            "plots": [plot.as_json() for plot in plots],
+            "plots": [plot.as_json(positions) for plot in plots],
             "live": bool(live),
         }
         value = {name: plain(start.get(name, values[0])) for name, values in axes.items()}
@@ -152,7 +168,8 @@ class FrameFigure(Figure):
         """A stored frame's name: where each value stands in its axis, such as '3,0'."""
         return ",".join(str(values.index(position[name])) for name, values in self._axes.items())
 
-    def _frame(self, position: Mapping[str, Value]) -> tuple[list[bytes], str]:
+    def _frame(self, position: Mapping[str, Value]) -> tuple[list[bytes], dict[str, Any]]:
+        """The pictures, and beside them the caption and the lines that follow the controls."""
         frame = self._compute(**position)
         if len(frame.pictures) != len(self._panels):
             raise ValueError(
@@ -160,16 +177,20 @@ class FrameFigure(Figure):
                 f"got {len(frame.pictures)}"
             )
         pairs = zip(frame.pictures, self._panels, strict=True)
-        return [encode(picture, panel) for picture, panel in pairs], frame.caption
+        words: dict[str, Any] = {"caption": frame.caption}
+        if any(callable(plot.lines) for plot in self._plots):
+            words["lines"] = [
+                plot.at(position) if callable(plot.lines) else None for plot in self._plots
+            ]
+        return [encode(picture, panel) for picture, panel in pairs], words
 
     def _answer(self, _: Figure, message: Mapping[str, Any], buffers: object) -> None:
         """What the script asks while a kernel runs: are you there, and what does this look like?"""
         if message["ask"] == "kernel":
             self.send({"tell": "kernel"})
         elif message["ask"] == "frame":
-            pictures, caption = self._frame(message["position"])
-            key = message["key"]
-            self.send({"tell": "frame", "key": key, "caption": caption}, buffers=pictures)
+            pictures, words = self._frame(message["position"])
+            self.send({"tell": "frame", "key": message["key"], **words}, buffers=pictures)
 
 
 def plain(value: Value) -> Value:

@@ -5,7 +5,7 @@ async function render({ model, el }) {
   const { figure, stage, controls: area, say } = shell(el, model);
   const parts = await unpack(model);
   const addresses = {}; // of pictures that were shown once
-  const fresh = {}; // frames that the kernel made: key -> {caption, urls}
+  const fresh = {}; // frames that the kernel made: key -> {caption, lines, urls}
 
   const pictures = spec.panels.map((title) => {
     const picture = make("img", { className: "maskdiff-picture dark-light" }); // no dark filter
@@ -32,7 +32,14 @@ async function render({ model, el }) {
   const storedKey = () =>
     spec.axes.map((axis) => axis.values.indexOf(controls[axis.name].value)).join(",");
 
-  function show(urls, caption) {
+  function mark(now) {
+    for (const plot of plots) plot.update(now[plot.axis], plot.highlight ? now[plot.highlight] : undefined);
+  }
+
+  // `lines` holds for each plot the lines that follow the controls, or null where they stay.
+  function show(urls, { caption, lines }) {
+    lines?.forEach((moved, i) => moved && plots[i].setLines(moved));
+    mark(position());
     pictures.forEach((picture, i) => {
       picture.src = urls[i];
       picture.alt = `${spec.panels[i]}: ${caption}`;
@@ -43,14 +50,14 @@ async function render({ model, el }) {
 
   function draw() {
     const now = position();
-    for (const plot of plots) plot.update(now[plot.axis], plot.highlight ? now[plot.highlight] : undefined);
+    mark(now);
     const stored = spec.frames[storedKey()];
     if (stored) {
       const urls = stored.pictures.map((name) => (addresses[name] ??= address(parts[name])));
-      return show(urls, stored.caption);
+      return show(urls, stored);
     }
     const key = JSON.stringify(now);
-    if (fresh[key]) return show(fresh[key].urls, fresh[key].caption);
+    if (fresh[key]) return show(fresh[key].urls, fresh[key]);
     figure.setAttribute("aria-busy", "true");
     model.send({ ask: "frame", position: now, key });
   }
@@ -63,8 +70,8 @@ async function render({ model, el }) {
       }
     } else if (message.tell === "frame") {
       const urls = buffers.map((b) => address(b));
-      fresh[message.key] = { urls, caption: message.caption };
-      if (JSON.stringify(position()) === message.key) show(urls, message.caption);
+      fresh[message.key] = { urls, caption: message.caption, lines: message.lines };
+      if (JSON.stringify(position()) === message.key) show(urls, message);
     }
   }
 

@@ -43,8 +43,8 @@ function shortNumber(v) {
   return String(Number(v.toPrecision(3)));
 }
 
-// `lines` is [{name, y}]. Returns {node, update(x, highlight), setLines(lines)}; an x of null marks
-// no place.
+// `lines` is [{name, y}]. Returns {node, update(x, highlight), setLines(lines)}; without an x
+// (null or undefined) `update` marks no place.
 function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label }) {
   const [width, height, left, right, top, bottom] = [340, 240, 54, 12, 12, 44];
   const root = svg("svg", {
@@ -102,17 +102,19 @@ function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label 
     });
   }
 
-  function update(place, highlight) {
-    const at = place ?? x0;
-    marker.setAttribute("x1", toX(at));
-    marker.setAttribute("x2", toX(at));
-    marker.style.display = place === null ? "none" : "";
+  function update(at, highlight) {
+    const isMarked = at != null;
+    marker.setAttribute("visibility", isMarked ? "visible" : "hidden");
+    if (isMarked) {
+      marker.setAttribute("x1", toX(at));
+      marker.setAttribute("x2", toX(at));
+    }
     for (const { name, path, dot, ys } of drawn) {
       const faded = highlight !== undefined && name !== highlight;
-      const y = interpolate(x, ys, at);
+      const y = isMarked ? interpolate(x, ys, at) : NaN;
       path.setAttribute("stroke-width", faded ? 1.5 : 2.5);
       path.setAttribute("opacity", faded ? 0.55 : 1);
-      dot.setAttribute("opacity", faded || place === null || !Number.isFinite(y) ? 0 : 1);
+      dot.setAttribute("opacity", faded || !Number.isFinite(y) ? 0 : 1);
       if (Number.isFinite(y)) {
         dot.setAttribute("cx", toX(at));
         dot.setAttribute("cy", toY(y));
