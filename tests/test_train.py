@@ -207,6 +207,8 @@ def test_batch_n_follows_from_seed_and_n_alone():
         assert_close(images, images_again, rtol=0, atol=0)
         assert_close(random, random_again, rtol=0, atol=0)
     other_seed = batches(replace(config, seed=1))
+    sums = [float(images.double().sum()) for images, _ in first + other_seed]
+    assert len(set(sums)) == 8  # each time other slices
     draws = [tuple(random.tolist()) for _, random in first + other_seed]
     assert len(set(draws)) == 8
 
@@ -457,6 +459,38 @@ def test_the_scale_of_gradients_and_the_time_taken_are_resumed(tmp_path):
 
 
 # Several processes
+
+
+def test_each_process_denoises_its_part_of_the_batch(monkeypatch):
+    shares = []
+
+    def spy(*arguments):
+        shares.append(arguments[-1])
+        return denoising_loss(*arguments)
+
+    monkeypatch.setattr(training, "denoising_loss", spy)
+    monkeypatch.setattr(training, "join_processes", lambda: Processes(1, 0, 2))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _: None)
+    next(train(CONFIG, Discs(), start=SMALL, device="cpu"))
+    assert shares == [slice(2, 4)]
+
+
+def test_the_parts_of_a_batch_make_its_loss():
+    """Each process draws as if it did the whole batch, and shows the network its part alone."""
+    shown, config = [], replace(CONFIG, noise="gaussian")
+    settings = (make_corruption(config), make_schedule(config), config)
+
+    def model(x_t, t):
+        shown.append(x_t)
+        return 0.3 * x_t
+
+    def loss(share):
+        batch, generator = Discs().batch(0, 0, 4), torch.Generator().manual_seed(0)
+        return denoising_loss(model, *batch, *settings, generator, share)
+
+    whole, first, second = (loss(share) for share in (slice(None), slice(0, 2), slice(2, 4)))
+    assert_close((first + second) / 2, whole)
+    assert_close(torch.cat(shown[1:]), shown[0], rtol=0, atol=0)
 
 
 def test_the_shares_of_all_processes_make_the_batch():
