@@ -1,5 +1,6 @@
 """Noise an image, take the noise away: one step, many steps, and a scan's reconstruction."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -203,7 +204,8 @@ def reconstruct_by_chain(
     times = _require_falling(times, schedule)
     x_t = add_noise(x_0, _full(times[0], x_0), _like(noise, x_0, generator), schedule)
     options = {"eta": eta, "noise": noise, "generator": generator, "to_x_0": to_x_0}
-    *_, (_, _, x_0_hat) = sample(model, x_t, times, schedule, **options)
+    walk = sample(model, x_t, times, schedule, **options)
+    [(_, _, x_0_hat)] = deque(walk, maxlen=1)  # lets go of every stop but the last
     return x_0_hat
 
 

@@ -1,3 +1,4 @@
+import weakref
 from itertools import product
 
 import numpy as np
@@ -327,3 +328,18 @@ def test_the_chain_goes_on_as_sample_does(eta):
     walk = sample(Recorder(), x_t, [200, 100, 0], schedule, generator=generator, **options)
     *_, (_, _, expected) = walk
     assert_close(x_0_hat, expected)
+
+
+def test_a_chain_keeps_only_the_present_stop():
+    """A hundred stops of a whole brain would fill the memory."""
+    answers, alive = [], []
+
+    def model(x_t, t):
+        answer = 0.5 * x_t
+        answers.append(weakref.ref(answer))
+        alive.append(sum(kept() is not None for kept in answers))
+        return answer
+
+    reconstruct_by_chain(model, torch.zeros(1, 1, 32, 32), range(99, -1, -1), Schedule.cosine())
+    assert len(alive) == 100
+    assert max(alive) <= 3

@@ -62,7 +62,7 @@ class Visit:
         if expected:
             drawn = f"document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length > 0"
             enough = f"document.querySelectorAll('{FIGURES}').length === {expected}"
-            self.page.wait_for_function(f"{enough} && {drawn}", timeout=60_000)
+            self.page.wait_for_function(f"{enough} && {drawn}", timeout=300_000)
         self.figures = self.page.locator(f"{FIGURES}:not(:has(form))")
 
     def _heard(self, message: Any) -> None:
