@@ -63,7 +63,7 @@ def choose(
     for row in rows[:5]:
         typer.echo(
             f"AUPRC {row['auprc']:.3f}  t {', '.join(map(str, row['t']))}  {row['residual']}  "
-            f"median {row['median_size']}"
+            f"median {row['median_size']}  Gaussian {row['gaussian_sigma']}"
         )
 
 

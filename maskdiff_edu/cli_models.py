@@ -75,7 +75,8 @@ def train(
     )
     try:
         pool.fill(pool.drawn(seed, config.steps, config.batch_size))
-        training.fit(config, pool, out=out, command=command, device=device, resume=resume)
+        about = {"method": preset.value, "command": command}
+        training.fit(config, pool, out=out, about=about, device=device, resume=resume)
     except KeyboardInterrupt as interruption:
         kept = f"go on from {checkpoint} with --resume" if checkpoint.exists() else "nothing kept"
         say(f"interrupted: {kept}")

@@ -4,7 +4,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -189,14 +189,14 @@ def fit(
     pool: Pool,
     *,
     out: str | Path | None = None,
-    command: str = "",
+    about: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> UNet:
     """Train with a progress bar and return the averaged network; `options` as for `train`.
 
     With `out`, the result is also written there for use, as model.safetensors with its card
-    model.json; `command` goes into the card, as what makes the same model again. Errors as for
-    `train`.
+    model.json; `about` goes into the card, such as the "method" and the "command" that makes the
+    same model again. Errors as for `train`.
     """
     with tqdm(total=config.steps, unit="step", disable=join_processes().rank > 0) as bar:
         for step in train(config, pool, out=out, **options):
@@ -209,7 +209,7 @@ def fit(
     if join_processes().rank == 0:
         versions = {"python": platform.python_version(), "torch": torch.__version__}
         made = {name: about[name] for name in ("train", "step", "seconds")}
-        save_model(Path(out) / MODEL, model, {"command": command} | made | versions)
+        save_model(Path(out) / MODEL, model, dict(about or {}) | made | versions)
     return model
 
 

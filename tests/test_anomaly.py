@@ -8,6 +8,7 @@ from scipy import ndimage
 from maskdiff_edu.anomaly import (
     PostProcessing,
     erode_brain,
+    gaussian_filter,
     median_filter,
     postprocess,
     remove_small_components,
@@ -93,6 +94,31 @@ def test_a_5_cube_median_erases_a_spot_that_a_3_cube_median_keeps():
     assert median_filter(spot, 5, brain_mask).max() == 0
 
 
+def test_gaussian_is_scipys_where_its_reach_lies_in_the_brain(values):
+    everywhere = np.ones(values.shape, bool)
+    expected = ndimage.gaussian_filter(values, 0.5, mode="constant")
+    deep = np.s_[2:-2, 2:-2, 2:-2]  # the filter ends after 4 sigma
+    filtered = gaussian_filter(values, 0.5, everywhere)
+    np.testing.assert_allclose(filtered[deep], expected[deep], rtol=1e-12)
+
+
+def test_gaussian_is_the_weighted_mean_of_the_brain_voxels_around(values, ball):
+    filtered = gaussian_filter(np.where(ball, values, np.nan), 1.5, ball)
+    z, y, x = np.argwhere(ball)[0]  # at the rim
+    offsets = np.argwhere(ball) - (z, y, x)
+    near = (abs(offsets) <= 6).all(axis=1)
+    weights = np.where(near, np.exp(-(offsets**2).sum(axis=1) / (2 * 1.5**2)), 0)
+    assert filtered[z, y, x] == pytest.approx(np.average(values[ball], weights=weights))
+    assert (filtered[~ball] == 0).all()
+    np.testing.assert_allclose(gaussian_filter(np.full(ball.shape, 3.0), 2, ball)[ball], 3)
+
+
+def test_gaussian_refuses_a_negative_width_and_leaves_the_map_at_0(values, ball):
+    np.testing.assert_array_equal(gaussian_filter(values, 0, ball), np.where(ball, values, 0))
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        gaussian_filter(values, -1, ball)
+
+
 def test_postprocess_is_the_median_and_zero_outside_the_eroded_brain(values, ball):
     settings = PostProcessing(erosions=2, median_size=5)
     inside = ndimage.binary_erosion(ball, iterations=2)
@@ -103,6 +129,9 @@ def test_postprocess_is_the_median_and_zero_outside_the_eroded_brain(values, bal
     np.testing.assert_array_equal(
         postprocess(values, ball), postprocess(values, ball, PostProcessing(1, 3))
     )
+    blurred = postprocess(values, ball, PostProcessing(2, 5, 1.5))
+    both = gaussian_filter(median_filter(values, 5, ball), 1.5, ball)
+    np.testing.assert_array_equal(blurred[inside], both[inside])
 
 
 def test_postprocess_can_leave_the_map_alone(values, ball):

@@ -299,7 +299,7 @@ def test_train_saves_a_model_that_scores_and_resumes(healthy, scan, tmp_path, mo
     assert again.exit_code == 2 and "--resume" in again.stderr
     assert run(*command, 2, "--resume").exit_code == 0
     _, card = load_pretrained(out / "model.safetensors")
-    assert card["step"] == 2 and "--preset fpm" in card["command"]
+    assert card["step"] == 2 and "--preset fpm" in card["command"] and card["method"] == "fpm"
     assert str(tmp_path) not in json.dumps(card), "a card tells nothing about the machine"
     assert (out / "mine.txt").read_text() == "kept"
     score = ("score", scan, "--model", out / "model.safetensors", "--draws", 1)
@@ -461,12 +461,14 @@ def test_choose_writes_the_best_settings_into_the_card(weights, tmp_path, monkey
     assert done.exit_code == 0, done.output
     card = json.loads(model.with_suffix(".json").read_text())
     tried = card["chosen"]["tried"]
-    assert tried == sorted(tried, key=lambda row: -row["auprc"]) and len(tried) == 24
+    assert tried == sorted(tried, key=lambda row: -row["auprc"]) and len(tried) == 36
     used = card["detector"]
     best = tried[0]
     assert used["t"] == (best["t"] if len(best["t"]) > 1 else best["t"][0])
     assert used["residual"] == best["residual"] and used["threshold"] is None
-    assert used["postprocessing"]["median_size"] == best["median_size"]
+    assert used["draws"] * len(best["t"]) == 6, "every setting costs the same"
+    for name in ("median_size", "gaussian_sigma"):
+        assert used["postprocessing"][name] == best[name]
     assert models.build_method(model).settings.residual == best["residual"], "used from now on"
 
 

@@ -218,7 +218,8 @@ def test_a_detector_of_endless_work_is_refused(wrong):
 
 @pytest.mark.parametrize(
     "wrong", [{"erosions": -1}, {"erosions": 10**9}, {"erosions": 1.5}, {"median_size": 4},
-              {"median_size": 0}, {"median_size": 10**9 + 1}, {"median_size": "3"}]
+              {"median_size": 0}, {"median_size": 10**9 + 1}, {"median_size": "3"},
+              {"gaussian_sigma": -1.0}, {"gaussian_sigma": float("nan")}]
 )  # fmt: skip
 def test_clean_up_that_no_brain_survives_is_refused(wrong):
     with pytest.raises(ValueError, match="got"):

@@ -525,7 +525,7 @@ def test_two_processes_follow_one(tmp_path):
 def test_fit_leaves_a_model_with_its_card_and_other_files_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     config = replace(CONFIG, steps=3)
-    model = fit(config, Discs(), out=tmp_path, command="train it", device="cpu")
+    model = fit(config, Discs(), out=tmp_path, about={"command": "train it"}, device="cpu")
     expected = run(config)[1]
     assert_same_bits(weights(model), expected)
     loaded, card = load_pretrained(tmp_path / "model.safetensors")
