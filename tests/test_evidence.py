@@ -184,3 +184,41 @@ def test_what_is_darker_than_the_reconstruction_is_found(real_people, people_fol
     method = type("Method", (), {"detector": Knows()})()
     monkeypatch.setattr(real_people, "replace", lambda detector, **_: detector)
     assert real_people.auprc_of(method, lesioned, settings) > 0.8
+
+
+# --- scores -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scoring():
+    return script("ablate_scoring")
+
+
+def test_ssim_is_1_for_equal_images_and_follows_its_definition(scoring):
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 24, 24))
+    np.testing.assert_allclose(scoring.ssim(x, x), 1)
+    assert scoring.ssim(x, -x).mean() < 0, "a negative is unlike"
+    one, half = np.ones((1, 9, 9)), np.zeros((1, 9, 9))  # 1 and .5 on the scale 0..1
+    expected = (2 * 0.5 + 1e-4) / (1.25 + 1e-4)  # luminance alone differs
+    np.testing.assert_allclose(scoring.ssim(one, half), expected)
+
+
+def test_a_place_is_the_same_for_every_crop(scoring):
+    whole = patient()
+    affine = np.diag([-2.0, -2, 2, 1])
+    affine[:3, 3] = 90, 100, -60
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [4, 6, 0]  # the crop begins 4 columns and 6 rows later
+    full, crop = (replace(whole, affine=a) for a in (affine, moved))
+    for one, other in zip(scoring.place(full), scoring.place(crop), strict=True):
+        assert np.array_equal(one[:, 6:, 4:], other[:, :-6, :-4])
+
+
+def test_every_score_finds_a_bright_square(scoring):
+    slices = patient()
+    healthy = np.where(slices.brain_masks[:, 0], 0.0, -1.0)
+    drawn = healthy + 0.01 * np.random.default_rng(1).standard_normal((3, 4, *healthy.shape))
+    brain, lesion = slices.brain_masks[:, 0].numpy(), slices.lesion_masks[:, 0].numpy()
+    for name, values in scoring.scores_of(slices, drawn, np.ones(scoring.GRID)).items():
+        assert values.shape == healthy.shape
+        assert values[lesion].mean() > 5 * values[brain & ~lesion].mean(), name
