@@ -27,6 +27,7 @@ from maskdiff_edu.evaluation import METHOD, Load
 from maskdiff_edu.models import BASELINES, Method, weights_path
 
 REFERENCE = "ddpm"  # what every method is compared with
+SHIPPED = Path(__file__).parent / "results"  # what the book cites, with its PROTOCOL.md
 
 
 def measure(
