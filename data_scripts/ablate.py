@@ -90,7 +90,7 @@ LARGE_PATCHES = PatchSettings(count=(2, 12), sides=(0.1, 0.5))
 LOW_PASS = BandSettings(low_pass=1, high_pass=0, off_centre=0)
 HIGH_PASS = BandSettings(low_pass=0, high_pass=1, off_centre=0)
 
-# What was chosen from these: to become every preset's default with the weights that it gives.
+# What was chosen from these, and is now every preset's default.
 LONG = {"batch_size": 8, "steps": 10_000, "t_min": 150, "t_max": 249}
 
 VARIANTS = [

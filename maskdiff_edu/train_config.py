@@ -33,7 +33,7 @@ class TrainConfig:
     Raises ValueError, also for numbers outside `_RANGES` below.
 
     >>> TrainConfig(corruption="ipm", steps=100).t_max
-    349
+    249
     """
 
     corruption: Literal["none", "ipm", "fpm", "fpm-cm"] = "fpm-cm"  # what is hidden in x_0
@@ -43,13 +43,13 @@ class TrainConfig:
     loss: Literal["l1", "l2"] = "l1"  # distance between that and the target
     schedule: Literal["cosine", "linear"] = "cosine"
     T: int = 1000  # steps of the schedule
-    t_min: int = 100  # t is drawn from t_min..t_max, the band that the test uses
-    t_max: int = 349
+    t_min: int = 150  # t is drawn from t_min..t_max, the band that the test uses
+    t_max: int = 249
     noise: Literal["fractal", "gaussian"] = "fractal"
     box: int = 0  # side of the one box that is noised and scored (pDDPM); 0: the whole slice
     unet: str = "tiny"  # shape of the network, a name in unet.PRESETS
-    batch_size: int = 16  # slices a step, over all processes together
-    steps: int = 2000  # in all
+    batch_size: int = 8  # slices a step, over all processes together
+    steps: int = 10_000  # in all
     lr: float = 1e-3  # peak learning rate of AdamW
     warmup: int = 100  # steps over which the learning rate rises from 0; then a cosine to 0
     weight_decay: float = 0.0

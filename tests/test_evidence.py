@@ -61,6 +61,13 @@ def test_a_variant_changes_one_thing_of_the_start(ablate):
         assert not (variant.changes and variant.corrupt), variant.name
 
 
+def test_the_long_runs_have_the_settings_of_the_presets(ablate):
+    """They are what the shipped models are trained with."""
+    for variant in ablate.VARIANTS:
+        if variant.score_at:
+            assert variant.config == PRESETS[variant.preset]
+
+
 def patient(n=2):
     image = torch.zeros(n, 1, 96, 96)
     brain_mask = torch.zeros(n, 1, 96, 96, dtype=torch.bool)
