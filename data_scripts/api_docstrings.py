@@ -1,0 +1,73 @@
+"""A small Sphinx extension: the library's docstrings and comments, as book/api*.md shows them.
+
+Docstrings of this library are plain text in which `backticks` set code, as in Markdown, and what a
+field or a constant means stands in a comment behind or above it. Sphinx reads another dialect:
+reStructuredText, and comments that begin with `#:`. The two functions below translate.
+"""
+
+import ast
+import inspect
+import io
+import re
+import tokenize
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+
+import maskdiff_edu
+
+CODE = re.compile(r"(`[^`]+`)")  # what stands in backticks
+MARKUP = re.compile(r"(?<!\\)[*|]|_\b(?!\w)")  # a reader of reStructuredText would act on it
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", lambda app: read_comments())
+    app.connect("autodoc-process-docstring", translate, priority=400)  # before napoleon, at 500
+    return {"parallel_read_safe": True}
+
+
+def read_comments() -> None:
+    """Let Sphinx take the comments of fields and constants for their documentation."""
+    for module in walk_packages(maskdiff_edu.__path__, "maskdiff_edu."):
+        if not module.ispkg:
+            source = inspect.getsource(import_module(module.name))
+            analyzer = ModuleAnalyzer.for_string(marked(source), module.name)
+            ModuleAnalyzer.cache["module", module.name] = analyzer
+
+
+def marked(source: str) -> str:
+    """`source` with `#:` in place of `#`, outside of functions.
+
+    >>> marked("a = 1  # first\\ndef f():\\n    b = 2  # inside\\n")
+    'a = 1  #: first\\ndef f():\\n    b = 2  # inside\\n'
+    """
+    functions = [f for f in ast.walk(ast.parse(source)) if isinstance(f, ast.FunctionDef)]
+    inside = {n for f in functions for n in range(f.lineno, f.end_lineno + 1)}
+    lines = source.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        row, column = token.start
+        if token.type == tokenize.COMMENT and row not in inside:
+            line = lines[row - 1]
+            lines[row - 1] = f"{line[:column]}#:{line[column + 1 :]}"
+    return "".join(lines)
+
+
+def translate(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list) -> None:
+    """Turn a docstring's lines into reStructuredText, in place."""
+    lines[:] = [line if line.lstrip().startswith(">>>") else as_rst(line) for line in lines]
+
+
+def as_rst(line: str) -> str:
+    """One line: code in double backticks, and nothing else that means something.
+
+    >>> as_rst("`draw_*` decides, apply_* does it")
+    '``draw_*`` decides, apply\\\\_\\\\* does it'
+    """
+    parts = CODE.split(line)
+    plain = [MARKUP.sub(lambda found: f"\\{found[0]}", part) for part in parts[::2]]
+    parts[::2] = plain
+    parts[1::2] = [f"`{part}`" for part in parts[1::2]]
+    return "".join(parts)
