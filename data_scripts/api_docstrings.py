@@ -19,13 +19,18 @@ from sphinx.pycode import ModuleAnalyzer
 
 import maskdiff_edu
 
-CODE = re.compile(r"(`[^`]+`)")  # what stands in backticks
+# What stands in backticks, *emphasis*, and examples: from the first >>> to a blank line.
+AS_IT_IS = re.compile(
+    r"(`[^`]+`|(?<![\w*])\*\w[^*`]*\*(?![\w*])|^ *>>>.*?(?:\n *$|\Z))", re.MULTILINE | re.DOTALL
+)
+COLON = "\ue000"  # stands for a colon while napoleon reads
 MARKUP = re.compile(r"(?<!\\)[*|]|_\b(?!\w)")  # a reader of reStructuredText would act on it
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", lambda app: read_comments())
     app.connect("autodoc-process-docstring", translate, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-docstring", restore_colons, priority=600)
     return {"parallel_read_safe": True}
 
 
@@ -57,17 +62,24 @@ def marked(source: str) -> str:
 
 def translate(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list) -> None:
     """Turn a docstring's lines into reStructuredText, in place."""
-    lines[:] = [line if line.lstrip().startswith(">>>") else as_rst(line) for line in lines]
+    text = as_rst("\n".join(lines))
+    if what in ("attribute", "data"):  # napoleon would take "in pixels: 2w + 1" for a type
+        text = text.replace(":", COLON)
+    lines[:] = text.split("\n")
 
 
-def as_rst(line: str) -> str:
-    """One line: code in double backticks, and nothing else that means something.
+def restore_colons(app: Sphinx, what: str, name: str, thing: Any, opts: Any, lines: list) -> None:
+    lines[:] = [line.replace(COLON, ":") for line in lines]
+
+
+def as_rst(text: str) -> str:
+    """Code in double backticks, examples as they are, and nothing else that means something.
 
     >>> as_rst("`draw_*` decides, apply_* does it")
     '``draw_*`` decides, apply\\\\_\\\\* does it'
     """
-    parts = CODE.split(line)
-    plain = [MARKUP.sub(lambda found: f"\\{found[0]}", part) for part in parts[::2]]
-    parts[::2] = plain
-    parts[1::2] = [f"`{part}`" for part in parts[1::2]]
+    parts = AS_IT_IS.split(text)
+    parts[::2] = [MARKUP.sub(lambda found: f"\\{found[0]}", part) for part in parts[::2]]
+    parts[1::2] = [f"`{part}`" if part.startswith("`") else part for part in parts[1::2]]
+    parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]  # `Panel`s
     return "".join(parts)

@@ -96,7 +96,7 @@ def test_statement_is_asserted_where_the_page_says(statement: str) -> None:
 def test_a_section_without_an_assertion_is_noticed() -> None:
     """So that the test above can fail."""
     cells = [
-        nbformat.v4.new_markdown_cell("# Title\n\n## Said: only *so*\n\n```python\n# no heading\n```"),
+        nbformat.v4.new_markdown_cell("# Title\n\n## Said: only *so*\n\n```\n# no heading\n```"),
         nbformat.v4.new_code_cell('print("assert 1")'),
         nbformat.v4.new_markdown_cell("## Shown\n\n### In detail"),
         nbformat.v4.new_code_cell("assert 1 + 1 == 2"),
