@@ -177,11 +177,18 @@ class SlicePool:
         for i in np.resize(np.repeat(subjects, SLICES_PER_SUBJECT), batch_size):
             stack = self[i]
             chosen.append(stack[rng.integers(len(stack))])
-        coded = torch.from_numpy(np.stack(chosen))[:, None]  # (b, 1, h, w)
-        flip = torch.from_numpy(rng.random(batch_size) < 0.5)[:, None, None, None]
-        coded = torch.where(flip, coded.flip(-1), coded)
-        gain, log_gamma = rng.uniform([[0.85], [-0.2]], [[1.15], [0.2]], (2, batch_size))
-        return _vary(coded, torch.from_numpy(gain), torch.from_numpy(np.exp(log_gamma)))
+        return vary_slices(torch.from_numpy(np.stack(chosen))[:, None], rng)
+
+
+def vary_slices(coded: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A training batch from slices as bytes (b, 1, h, w): flipped or not, brightness and gamma.
+
+    Returns: images (b, 1, h, w) float32 in [-1, 1] and brain_masks (b, 1, h, w) bool.
+    """
+    flip = torch.from_numpy(rng.random(len(coded)) < 0.5)[:, None, None, None]
+    coded = torch.where(flip, coded.flip(-1), coded)
+    gain, log_gamma = rng.uniform([[0.85], [-0.2]], [[1.15], [0.2]], (2, len(coded)))
+    return _vary(coded, torch.from_numpy(gain), torch.from_numpy(np.exp(log_gamma)))
 
 
 def _vary(coded: Tensor, gain: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:

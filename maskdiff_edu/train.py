@@ -205,10 +205,10 @@ def fit(
                 bar.set_postfix(loss=f"{float(step.loss):.4f}", lr=f"{step.lr:.1e}")
     if out is None:
         return step.model
-    model, about = load_model(Path(out) / CHECKPOINT)
+    model, trained = load_model(Path(out) / CHECKPOINT)
     if join_processes().rank == 0:
         versions = {"python": platform.python_version(), "torch": torch.__version__}
-        made = {name: about[name] for name in ("train", "step", "seconds")}
+        made = {name: trained[name] for name in ("train", "step", "seconds")}
         save_model(Path(out) / MODEL, model, dict(about or {}) | made | versions)
     return model
 

@@ -2,7 +2,7 @@
 
 Down through a few resolutions, up again, with a skip connection at every block. What makes it
 quick on an ordinary processor: the image is folded (pixel-unshuffle), so that every layer works on
-a quarter of the positions.
+a sixteenth of the positions.
 """
 
 import math
@@ -67,7 +67,8 @@ class UNetConfig:
 
 
 PRESETS = {
-    "tiny": UNetConfig((32, 64, 88), 1, 2, True, False, 64, 8),
+    "tiny": UNetConfig((64, 96), 1, 4, True, False, 64, 8),
+    "fold-2": UNetConfig((32, 64, 88), 1, 2, True, False, 64, 8),  # as many weights, half as fast
     "paper": UNetConfig(),
 }
 

@@ -1,0 +1,215 @@
+"""The trained models on real scans; only numbers are kept, never a picture.
+
+    python data_scripts/run_real.py patient FOLDER     # a patient: T2 and a lesion mask, NIfTI
+    python data_scripts/run_real.py people FOLDER      # healthy people: T1 slices and index.csv
+
+`patient` scores every model of runs/evidence once, with the settings in its card.
+
+`people` asks whether masking helps where nothing about the brains is made: it trains a DDPM and a
+masked one on the "train" slices (registered to MNI152, 1 mm, 8 bit), paints lesions into the
+others, chooses t and filter on "val" and compares the two on "test". On T1 lesions are dark, so
+the residual is what is *darker* than the reconstruction. Results: maskdiff_edu/results/real.
+"""
+
+import argparse
+import csv
+import json
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from maskdiff_edu import anomaly, atlas, fields, intensity, metrics, models, runs
+from maskdiff_edu.anomaly import PostProcessing
+from maskdiff_edu.cohorts import encode_slices, vary_slices
+from maskdiff_edu.folders import find_scans
+from maskdiff_edu.selection import Grid
+from maskdiff_edu.train import MODEL, PRESETS, fit
+from maskdiff_edu.volumes import Slices
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAINED = ROOT / "runs"
+RESULTS = ROOT / "maskdiff_edu" / "results" / "real"
+HEIGHT = 48  # of the slices in the atlas, where the ventricles' bodies are seen
+FIRST_ROW, FIRST_COLUMN = 20, 2  # of a 1 mm slice, that lie in the atlas's voxel (0, 0)
+METHODS = ("ddpm", "fpm-cm")
+KINDS = ("tumour", "ms")
+LESION_SEED = 20_000  # plus the person's number in the list
+
+
+def score_patient(folder: Path) -> None:
+    """Every trained model on the scans in `folder`; one run file a model."""
+    loads = [files.load for files in find_scans(folder, "t2")]
+    for model in sorted((TRAINED / "evidence").glob(f"*/{MODEL}")):
+        method = models.build_method(model, precision="auto")
+        path, run = runs.measure(
+            RESULTS / "patient", method, {"patient": loads}, about={"data": folder.name}
+        )
+        found = run["groups"]["patient"]["mean"]
+        print(path.stem, {name: round(found[name]["auprc"]["value"], 4) for name in found})
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Healthy slices of one split; also the pool that a training draws from."""
+
+    images: torch.Tensor  # (n, 1, 96, 96) in [-1, 1]
+    brain_masks: torch.Tensor  # (n, 1, 96, 96) bool
+
+    @property
+    def description(self) -> str:
+        return f"{len(self.images)} people, mean {self.images.mean():.5f}"
+
+    def batch(self, seed: int, n: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch n, flipped and varied as `SlicePool` does."""
+        rng = np.random.default_rng([seed, n])
+        chosen = rng.integers(len(self.images), size=batch_size)
+        coded = encode_slices(self.images[chosen], self.brain_masks[chosen])
+        return vary_slices(torch.from_numpy(coded)[:, None], rng)
+
+
+def load_people(folder: Path, split: str) -> People:
+    """The slices of one split on the 2 mm grid, cut out with the atlas's brain mask."""
+    with (folder / "index.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    brain = atlas.load_atlas().brain[:, :, HEIGHT].T > 0.5
+    images = []
+    for row in rows:
+        if (row["rows"], row["cols"]) != ("233", "197"):
+            continue  # not on the common grid
+        fine = np.asarray(Image.open(folder / row["file"]), np.float32)
+        fine = fine[FIRST_ROW:, FIRST_COLUMN:][:192, :192]
+        images.append(fine.reshape(96, 2, 96, 2).mean(axis=(1, 3)))
+    stack = np.stack([intensity.normalise(image, brain) for image in images])[:, None]
+    return People(torch.from_numpy(stack), torch.from_numpy(brain).expand(stack.shape))
+
+
+def add_lesions(people: People, kind: str) -> list[Slices]:
+    """One patient a person: a slice with lesions between grey matter and fluid in brightness.
+
+    "tumour": one of 9 to 20 mm radius; "ms": two to seven of 3 to 7 mm in the white matter.
+    """
+    maps = atlas.load_atlas()
+    grey, white, fluid = (m[:, :, HEIGHT].T for m in (maps.gm, maps.wm, maps.csf))
+    rows, columns = np.mgrid[:96, :96]
+    patients = []
+    for person, (image, brain_mask) in enumerate(
+        zip(people.images[:, 0].numpy(), people.brain_masks[:, 0].numpy(), strict=True)
+    ):
+        rng = np.random.default_rng([LESION_SEED + person, KINDS.index(kind)])
+        level_grey, level_fluid = image[grey > 0.8].mean(), image[fluid > 0.6].mean()
+        places = np.argwhere((white > 0.7) & brain_mask)
+        count, low, high = (1, 9, 20) if kind == "tumour" else (rng.integers(2, 8), 3, 7)
+        lesion = np.zeros_like(brain_mask)
+        for _ in range(count):
+            row, column = places[rng.integers(len(places))]
+            radii = rng.uniform(low, high) * rng.uniform(0.75, 1.25, 2) / 2  # voxels of 2 mm
+            distance = np.hypot((rows - row) / radii[0], (columns - column) / radii[1])
+            rough = 0.25 * fields.smooth_field(rng, image.shape, 5)
+            core = (distance + rough < 1) & brain_mask
+            texture = 0.1 * fields.smooth_field(rng, image.shape, 3)
+            level = level_grey + rng.uniform(0.3, 0.75) * (level_fluid - level_grey)
+            image = np.where(core, level + texture * (level_grey - level_fluid), image)
+            lesion |= core
+        image = intensity.normalise(image, brain_mask)
+        image, inside, lesion = (
+            torch.from_numpy(array)[None, None] for array in (image, brain_mask, lesion)
+        )
+        patients.append(Slices(image, inside, np.eye(4), -1.0, 1.0, lesion))
+    return patients
+
+
+def compare_people(folder: Path, seeds: list[int]) -> None:
+    """Train both methods for each seed, choose on "val", compare on "test"."""
+    pool, grid = load_people(folder, "train"), Grid()
+    chosen_on = add_lesions(load_people(folder, "val"), "tumour")
+    tested = {kind: add_lesions(load_people(folder, "test"), kind) for kind in KINDS}
+    for seed, name in product(seeds, METHODS):
+        path = RESULTS / "people" / f"{name}-seed{seed}.json"
+        if path.exists():
+            continue
+        config = replace(PRESETS[name], seed=seed, contrast="t1")
+        out = TRAINED / "people" / f"{name}-seed{seed}"
+        if not (out / MODEL).exists():
+            about = {"method": name, "command": "python data_scripts/run_real.py people FOLDER"}
+            fit(config, pool, out=out, about=about, resume=True)
+        method = models.build_method(out / MODEL, precision="auto")
+        first = RESULTS / "people" / f"{name}-seed0.json"
+        if seed:  # as chosen for the first seed
+            chosen = json.loads(first.read_text())["chosen"]
+        else:
+            chosen = choose(method, chosen_on, grid)
+        result = {
+            "method": name,
+            "seed": seed,
+            "n_train": len(pool.images),
+            "train": asdict(config),
+            "chosen": chosen,
+            "groups": {
+                kind: measure(method, patients, chosen) for kind, patients in tested.items()
+            },
+        }
+        runs.write_run(path, result)
+
+
+def choose(method: models.Method, patients: list[Slices], grid: Grid) -> dict:
+    """The t and filter with the highest mean AUPRC over these patients."""
+    tried = [
+        {"t": list(times), "median_size": size, "gaussian_sigma": sigma}
+        for times, (size, sigma) in product(grid.times, grid.filters)
+    ]
+    scored = []
+    for settings in tqdm(tried, desc="choosing"):
+        values = [auprc_of(method, patient, settings) for patient in patients]
+        scored.append({**settings, "auprc": float(np.mean(values))})
+    return max(scored, key=lambda row: row["auprc"])
+
+
+def measure(method: models.Method, patients: list[Slices], chosen: dict) -> dict:
+    """Each patient's AUPRC, as in a run of `maskdiff-edu evaluate`."""
+    subjects = []
+    for number, patient in enumerate(tqdm(patients, desc="measuring")):
+        brain, lesion = (m[:, 0].numpy() for m in (patient.brain_masks, patient.lesion_masks))
+        dark = -patient.images[:, 0].numpy()  # the darker, the higher: what brightness alone finds
+        scores = {
+            "method": auprc_of(method, patient, chosen),
+            "intensity": clean_auprc(1 + dark, brain, lesion, chosen),
+        }
+        subject = {"name": str(number), "prevalence": float(lesion[brain].mean())}
+        subjects.append(subject | {name: {"auprc": value} for name, value in scores.items()})
+    return {"n": len(subjects), "n_lesion": len(subjects), "subjects": subjects}
+
+
+def auprc_of(method: models.Method, patient: Slices, settings: dict) -> float:
+    """AUPRC of one patient, with what is darker than the reconstruction as the score."""
+    times = tuple(settings["t"])
+    detector = replace(method.detector, t=times, draws=Grid().noisings // len(times))
+    x_0_hat = detector.reconstruct(patient.images)
+    values = anomaly.residual(x_0_hat, patient.images)[:, 0].numpy()
+    brain, lesion = (m[:, 0].numpy() for m in (patient.brain_masks, patient.lesion_masks))
+    return clean_auprc(values, brain, lesion, settings)
+
+
+def clean_auprc(values: np.ndarray, brain: np.ndarray, lesion: np.ndarray, settings: dict) -> float:
+    filters = PostProcessing(1, settings["median_size"], settings["gaussian_sigma"])
+    return metrics.auprc(anomaly.postprocess(values, brain, filters), lesion, brain).value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("patient", "people"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+    if arguments.what == "patient":
+        score_patient(arguments.folder)
+    else:
+        compare_people(arguments.folder, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The scripts behind the evidence: what they would run, and that they can."""
+
+import csv
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from train_discs import Discs
+
+from maskdiff_edu import atlas
+from maskdiff_edu.train import PRESETS
+from maskdiff_edu.volumes import Slices
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "data_scripts"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ablate():
+    return script("ablate")
+
+
+@pytest.fixture(scope="module")
+def real_people():
+    return script("run_real")
+
+
+# --- ablations ----------------------------------------------------------------------------------
+
+
+def test_every_variant_has_valid_settings_and_differs_from_the_others(ablate):
+    told = [(v.config, repr(v.corrupt), v.start) for v in ablate.VARIANTS]
+    assert (
+        len({v.name for v in ablate.VARIANTS}) == len(ablate.VARIANTS) == len(set(map(str, told)))
+    )
+    known = {v.name for v in ablate.VARIANTS}
+    assert all(v.start in known for v in ablate.VARIANTS if v.start)
+
+
+def test_a_variant_changes_one_thing_of_the_start(ablate):
+    """More than one setting only where they belong together: a band of t, or equal time."""
+    together = [{"t_min", "t_max"}, {"batch_size", "steps"}, {"unet", "steps"}]
+    together += [{"schedule", "t_min", "t_max"}]
+    for variant in ablate.VARIANTS:
+        changes = set(variant.changes)
+        if len(changes) > 1 and not variant.score_at and variant.name != "small-batches-high-lr":
+            assert changes in together, variant.name
+        assert not (variant.changes and variant.corrupt), variant.name
+
+
+def patient(n=2):
+    image = torch.zeros(n, 1, 96, 96)
+    brain_mask = torch.zeros(n, 1, 96, 96, dtype=torch.bool)
+    brain_mask[..., 20:76, 20:76] = True
+    lesion_mask = torch.zeros_like(brain_mask)
+    lesion_mask[..., 40:50, 40:50] = True
+    image = torch.where(brain_mask, torch.where(lesion_mask, 0.8, image), -1)
+    return Slices(image, brain_mask, np.eye(4), -1.0, 1.0, lesion_mask)
+
+
+def test_a_variant_is_trained_scored_and_written(ablate, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablate, "CHECKPOINTS", tmp_path / "runs")
+    monkeypatch.setattr(ablate, "SlicePool", lambda seeds: Discs())
+    monkeypatch.setattr(ablate, "TIMES", (200,))
+    variant = replace(ablate.VARIANTS[0], changes={"steps": 3, "batch_size": 2}, score_at=(2,))
+    ablate.run(variant, tmp_path, {"ms": [patient(), patient()]})
+    result = json.loads((tmp_path / f"{variant.name}.json").read_text())
+    assert result["train"]["steps"] == 3 and result["train"]["corruption"] == "none"
+    assert set(result["curve"]) == {"2"} and variant.name in result["command"]
+    for scored in (result["auprc"], result["curve"]["2"]):
+        values = scored["ms"]["positive"]["200"]
+        assert len(values) == 2 and all(0 < value <= 1 for value in values)
+    assert (tmp_path / "runs" / variant.name / "checkpoint.safetensors").exists()
+
+
+def test_other_schedules_are_scored_at_the_same_snr(ablate):
+    seen = []
+    network = lambda x_t, t: seen.append(int(t[0])) or x_t  # noqa: E731
+    config = replace(PRESETS["ddpm"], schedule="linear", t_min=48, t_max=176)
+    ablate.reconstruct_at(250, network, config, patient().images)
+    schedule = ablate.make_schedule(config)
+    cosine = ablate.Schedule.cosine()
+    expected = float(cosine.snr(250))
+    assert set(seen) and float(schedule.snr(seen[0])) == pytest.approx(expected, rel=0.05)
+
+
+# --- the final runs -----------------------------------------------------------------------------
+
+
+def test_no_test_subject_is_scored_before_all_is_trained_and_chosen(tmp_path, monkeypatch):
+    evidence = script("run_evidence")
+    done = []
+
+    def edu(*arguments):
+        done.append([str(a) for a in arguments])
+        if arguments[0] == "train":
+            folder = Path(arguments[arguments.index("--out") + 1])
+            folder.mkdir(parents=True)
+            (folder / "model.safetensors").touch()
+            (folder / "model.json").write_text("{}")
+
+    monkeypatch.setattr(evidence, "edu", edu)
+    monkeypatch.setattr(evidence, "TRAINED", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_evidence.py"])
+    evidence.main()
+    stages = [command[0] for command in done]
+    assert stages == ["train"] * 8 + ["choose"] * 8 + ["evaluate"] * 8 + ["compare"]
+    chosen = [command for command in done if command[0] == "choose"]
+    assert ["--like" in command for command in chosen] == [False] * 4 + [True] * 4
+    done.clear()
+    evidence.main()
+    assert "train" not in [command[0] for command in done], "what is trained is not trained again"
+
+
+# --- real people --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def people_folder(tmp_path):
+    """Three persons whose slice is the atlas's, at 1 mm, with a border where a skull would be."""
+    brain = atlas.load_atlas().t1[:, :, 48].T
+    fine = np.full((233, 197), 90, np.uint8)
+    fine[20:212, 2:194] = np.kron(np.round(200 * brain), np.ones((2, 2))).astype(np.uint8)
+    rows = []
+    for name, split in [("a", "train"), ("b", "test"), ("c", "test")]:
+        Image.fromarray(fine).save(tmp_path / f"{name}.png")
+        rows.append({"file": f"{name}.png", "rows": 233, "cols": 197, "split": split})
+    rows.append({"file": "missing.png", "rows": 208, "cols": 169, "split": "test"})
+    with (tmp_path / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path
+
+
+def test_slices_of_people_lie_on_the_atlas(real_people, people_folder):
+    people = real_people.load_people(people_folder, "test")
+    assert people.images.shape == (2, 1, 96, 96), "another size is left out"
+    maps = atlas.load_atlas()
+    inside = maps.brain[:, :, 48].T > 0.5
+    assert np.array_equal(people.brain_masks[0, 0].numpy(), inside)
+    expected = np.round(200 * maps.t1[:, :, 48].T)[inside]
+    assert np.corrcoef(people.images[0, 0].numpy()[inside], expected)[0, 1] > 0.99
+    images, brain_masks = real_people.load_people(people_folder, "train").batch(0, 0, 4)
+    assert images.shape == (4, 1, 96, 96) and bool((images[~brain_masks] == -1).all())
+
+
+@pytest.mark.parametrize("kind", ["tumour", "ms"])
+def test_painted_lesions_are_marked_and_lie_in_the_brain(real_people, people_folder, kind):
+    people = real_people.load_people(people_folder, "test")
+    first, second = real_people.add_lesions(people, kind)
+    again = real_people.add_lesions(people, kind)[0]
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.lesion_masks, second.lesion_masks), "each has their own"
+    lesion, inside = first.lesion_masks[0, 0], first.brain_masks[0, 0]
+    assert 0 < lesion.sum() < 0.2 * inside.sum() and not (lesion & ~inside).any()
+    assert first.images[0, 0][lesion].mean() < people.images[0, 0][inside].mean(), "dark on T1"
+
+
+def test_what_is_darker_than_the_reconstruction_is_found(real_people, people_folder, monkeypatch):
+    people = real_people.load_people(people_folder, "test")
+    [lesioned, _] = real_people.add_lesions(people, "tumour")
+
+    class Knows:
+        """A detector that gives the healthy slice back."""
+
+        def reconstruct(self, images):
+            return people.images[:1]
+
+    settings = {"t": [200], "median_size": 3, "gaussian_sigma": 0.0}
+    method = type("Method", (), {"detector": Knows()})()
+    monkeypatch.setattr(real_people, "replace", lambda detector, **_: detector)
+    assert real_people.auprc_of(method, lesioned, settings) > 0.8
