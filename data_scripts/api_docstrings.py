@@ -2,7 +2,7 @@
 
 Docstrings of this library are plain text in which `backticks` set code, as in Markdown, and what a
 field or a constant means stands in a comment behind or above it. Sphinx reads another dialect:
-reStructuredText, and comments that begin with `#:`. The two functions below translate.
+reStructuredText, and comments that begin with `#:`. The functions below translate.
 """
 
 import ast
@@ -14,16 +14,27 @@ from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.typing import stringify_annotation
 
 import maskdiff_edu
+from maskdiff_edu.diffusion import Model, Noise, ToX0
+from maskdiff_edu.evaluation import Load
+from maskdiff_edu.masks import Corruption
 
 # What stands in backticks, *emphasis*, and examples: from the first >>> to a blank line.
 AS_IT_IS = re.compile(
     r"(`[^`]+`|(?<![\w*])\*\w[^*`]*\*(?![\w*])|^ *>>>.*?(?:\n *$|\Z))", re.MULTILINE | re.DOTALL
 )
 COLON = "\ue000"  # stands for a colon while napoleon reads
+
+# Names of long types; the longest first, since one may hold another.
+NAMED_TYPES = {"ArrayLike": ArrayLike, "Corruption": Corruption}
+NAMED_TYPES |= {"Model": Model, "Noise": Noise, "ToX0": ToX0, "Load": Load}
+SPELT_OUT = [(stringify_annotation(kind, "smart"), name) for name, kind in NAMED_TYPES.items()]
+LONG_TYPES = sorted(SPELT_OUT, key=lambda pair: len(pair[0]), reverse=True)
 MARKUP = re.compile(r"(?<!\\)[*|]|_\b(?!\w)")  # a reader of reStructuredText would act on it
 
 
@@ -31,6 +42,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", lambda app: read_comments())
     app.connect("autodoc-process-docstring", translate, priority=400)  # before napoleon, at 500
     app.connect("autodoc-process-docstring", restore_colons, priority=600)
+    app.connect("autodoc-process-signature", shorten)
     return {"parallel_read_safe": True}
 
 
@@ -70,6 +82,23 @@ def translate(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines
 
 def restore_colons(app: Sphinx, what: str, name: str, thing: Any, opts: Any, lines: list) -> None:
     lines[:] = [line.replace(COLON, ":") for line in lines]
+
+
+def shorten(app: Sphinx, what: str, name: str, thing: Any, opts: Any, given: str, back: str):
+    """A signature with the names that the code has, of types and of functions as defaults."""
+    return tuple(text and as_written(text) for text in (given, back))
+
+
+def as_written(signature: str) -> str:
+    """Python and Sphinx spell out what has a name.
+
+    >>> as_written("(noise=<function white at 0x7f00>, settings=<factory>)")
+    '(noise=white, settings=...)'
+    """
+    for long, short in LONG_TYPES:
+        signature = signature.replace(long, short)
+    signature = re.sub(r"<function ([\w.]+) at 0x[0-9a-f]+>", r"\1", signature)
+    return signature.replace("<factory>", "...")
 
 
 def as_rst(text: str) -> str:

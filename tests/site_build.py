@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -16,13 +15,7 @@ def pages_in_toc(root: Path) -> list[str]:
     """Every page that _toc.yml lists, in its order: 'book/intro', …"""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     parts = toc.get("parts", [toc])
-    return [toc["root"], *(page for part in parts for page in _files(part["chapters"]))]
-
-
-def _files(entries: list[dict]) -> Iterator[str]:
-    for entry in entries:
-        yield entry["file"]
-        yield from _files(entry.get("sections", []))
+    return [toc["root"], *(entry["file"] for part in parts for entry in part["chapters"])]
 
 
 def build_site(root: Path, folder: Path) -> Path:
