@@ -97,7 +97,7 @@ def as_written(signature: str) -> str:
     """
     for long, short in LONG_TYPES:
         signature = signature.replace(long, short)
-    signature = re.sub(r"<function ([\w.]+) at 0x[0-9a-f]+>", r"\1", signature)
+    signature = re.sub(r"<function ([\w.]+)[^>]*>", r"\1", signature)
     return signature.replace("<factory>", "...")
 
 

@@ -47,7 +47,8 @@ def test_every_public_name_has_a_place_to_link_to(html: Path) -> None:
     places = re.findall(r'id="maskdiff_edu\.([\w.]+)"', "\n".join(rendered))
     assert len(places) == len(set(places))
     table = ROW.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    names = {name for _, holds in table for name in CODE.findall(holds)}
+    modules = {module for names, _ in table for module in CODE.findall(names)}
+    names = {name for _, holds in table for name in CODE.findall(holds)} - modules
     assert len(names) > 100
     assert names - {place.rpartition(".")[2] for place in places} == set()
 
