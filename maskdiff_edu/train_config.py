@@ -92,6 +92,7 @@ _RANGES = {  # of each number, both ends included: a card may come from anyone
     "n_subjects": (1, 10_000),
 }
 
+# Trainings by name.
 PRESETS = {
     # What is hidden, arXiv 2305.19867: nothing, rectangles, frequencies, frequencies in rectangles.
     "ddpm": TrainConfig(corruption="none"),

@@ -66,6 +66,7 @@ class UNetConfig:
         return self.fold * 2 ** (len(self.widths) - 1)
 
 
+# Shapes by name.
 PRESETS = {
     "tiny": UNetConfig((64, 96), 1, 4, True, False, 64, 8),
     "fold-2": UNetConfig((32, 64, 88), 1, 2, True, False, 64, 8),  # as many weights, half as fast
