@@ -143,18 +143,8 @@ def gaussian_filter(values: np.ndarray, sigma: float, brain_mask: np.ndarray) ->
     """3-D Gaussian mean in which only brain voxels count.
 
     As for the median, the background has no say: weights are divided by what of them lies in the
-    brain (normalised convolution), so a constant map stays constant up to the rim.
-
-    Args:
-        values: (n, h, w), finite inside the brain.
-        sigma: in voxels, at least 0; 0 only sets the outside to 0. Cut off at 4 sigma.
-        brain_mask: bool, (n, h, w).
-
-    Returns:
-        float array (n, h, w), 0 outside the brain.
-
-    Raises:
-        ValueError: unequal shapes, NaN or infinity inside the brain, or a negative sigma.
+    brain (normalised convolution), so a constant map stays constant up to the rim. `sigma` is in
+    voxels, 0 only sets the outside to 0, less is a ValueError. The rest as for `median_filter`.
     """
     values, brain_mask = _checked(values, brain_mask)
     if sigma < 0:
