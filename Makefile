@@ -64,7 +64,8 @@ book: $(STAMP) _build/.library  ## execute the chapters (only what changed) and 
 
 site: $(STAMP)  ## render the outputs that are stored in the chapters, executing nothing
 	@mkdir -p _build
-	@sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _build/stored.yml
+	@sed -e 's/execute_notebooks: cache/execute_notebooks: "off"/' \
+		-e 's|{api_docstrings: |&../|' _config.yml > _build/stored.yml  # paths as seen from there
 	$(RENDER) --config _build/stored.yml
 	$(SHOW_PAGE)
 

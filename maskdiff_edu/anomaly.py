@@ -140,21 +140,10 @@ def _median_of_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def gaussian_filter(values: np.ndarray, sigma: float, brain_mask: np.ndarray) -> np.ndarray:
-    """3-D Gaussian mean in which only brain voxels count.
+    """3-D Gaussian mean in which only brain voxels count, as in `median_filter`.
 
-    As for the median, the background has no say: weights are divided by what of them lies in the
-    brain (normalised convolution), so a constant map stays constant up to the rim.
-
-    Args:
-        values: (n, h, w), finite inside the brain.
-        sigma: in voxels, at least 0; 0 only sets the outside to 0. Cut off at 4 sigma.
-        brain_mask: bool, (n, h, w).
-
-    Returns:
-        float array (n, h, w), 0 outside the brain.
-
-    Raises:
-        ValueError: unequal shapes, NaN or infinity inside the brain, or a negative sigma.
+    Weights are divided by what of them lies in the brain, so a constant map stays constant up to
+    the rim. `sigma` is in voxels: 0 only sets the outside to 0, less is a ValueError.
     """
     values, brain_mask = _checked(values, brain_mask)
     if sigma < 0:
@@ -195,8 +184,7 @@ def postprocess(
 def label_components(binary: np.ndarray) -> tuple[np.ndarray, int]:
     """Number the connected components 1, 2, …; voxels that share a corner are connected.
 
-    Returns:
-        Labels of the shape of `binary` (0 is background), and how many components there are.
+    Returns labels of the shape of `binary` (0 is background), and how many components there are.
     """
     binary = np.asarray(binary, dtype=bool)
     return ndimage.label(binary, ndimage.generate_binary_structure(binary.ndim, binary.ndim))

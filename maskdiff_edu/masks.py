@@ -22,7 +22,7 @@ from maskdiff_edu.rectangles import as_numbers, between, newly_hidden, trace_fir
 
 Generator = torch.Generator | None
 Device = torch.device | str | None
-Corruption = Callable[[Tensor, Tensor, Generator], Tensor]
+Corruption = Callable[[Tensor, Tensor, Generator], Tensor]  # images, brain_masks, generator
 
 ZERO_BEFORE_SCALING = -1.0  # 0 of an image in [0, 1]: the hole looks like background
 ZERO_AFTER_SCALING = 0.0  # 0 of an image in [-1, 1]: the hole is mid-grey
@@ -70,8 +70,8 @@ class BandSettings:
         require_number("pairs", self.pairs, 1, 60, whole=True)
 
 
-RELEASED_BANDS = BandSettings(low_pass=0.5, high_pass=0.5, off_centre=0)
-MIXED_BANDS = BandSettings(low_pass=1 / 3, high_pass=1 / 3, off_centre=1 / 3)
+RELEASED_BANDS = BandSettings(low_pass=0.5, high_pass=0.5, off_centre=0)  # as released
+MIXED_BANDS = BandSettings(low_pass=1 / 3, high_pass=1 / 3, off_centre=1 / 3)  # all kinds
 
 
 def draw_patches(

@@ -107,7 +107,7 @@ def train(
     Raises ValueError for settings that do not fit, CheckpointError for a file that does not, also
     one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
 
-    >>> def hide_left(images, brain_masks, generator):  # CONTRIBUTING.md: "A mask of your own"
+    >>> def hide_left(images, brain_masks, generator):  # see book/own_mask.ipynb
     ...     left = torch.arange(images.shape[-1], device=images.device) < 48
     ...     return torch.where(left & brain_masks, 0.0, images)
     >>> config = TrainConfig(steps=2, batch_size=2)

@@ -47,7 +47,7 @@ class TrainConfig:
     t_max: int = 249
     noise: Literal["fractal", "gaussian"] = "fractal"
     box: int = 0  # side of the one box that is noised and scored (pDDPM); 0: the whole slice
-    unet: str = "tiny"  # shape of the network, a name in unet.PRESETS
+    unet: str = "folded"  # shape of the network, a name in unet.PRESETS
     batch_size: int = 8  # slices a step, over all processes together
     steps: int = 10_000  # in all
     lr: float = 1e-3  # peak learning rate of AdamW
@@ -92,6 +92,7 @@ _RANGES = {  # of each number, both ends included: a card may come from anyone
     "n_subjects": (1, 10_000),
 }
 
+# Trainings by name.
 PRESETS = {
     # What is hidden, arXiv 2305.19867: nothing, rectangles, frequencies, frequencies in rectangles.
     "ddpm": TrainConfig(corruption="none"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_masks import own_masks
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
@@ -34,7 +35,7 @@ OTHERS = {
     "paper": IPM(PAPER_PATCHES, "mean"),
     "released": IPM(RELEASED_PATCHES, "noise"),
     "mixed": FPM(MIXED_BANDS, keep_mean=True),
-}
+} | own_masks()
 
 
 class IndexingWithoutCuda(TorchFunctionMode):

@@ -4,7 +4,7 @@ import csv
 import importlib.util
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from train_discs import Discs
 
-from maskdiff_edu import atlas
+from maskdiff_edu import atlas, runs
 from maskdiff_edu.train import PRESETS
 from maskdiff_edu.volumes import Slices
 
@@ -229,3 +229,20 @@ def test_every_score_finds_a_bright_square(scoring):
     for name, values in scoring.scores_of(slices, drawn, np.ones(scoring.GRID)).items():
         assert values.shape == healthy.shape
         assert values[lesion].mean() > 5 * values[brain & ~lesion].mean(), name
+
+
+# --- committed results --------------------------------------------------------------------------
+
+ABLATIONS = sorted((runs.SHIPPED / "ablations").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_a_committed_ablation_is_what_the_script_would_run(ablate, path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    [variant] = [v for v in ablate.VARIANTS if v.name == path.stem]
+    assert result["train"] == asdict(variant.config)
+    assert result["command"] == f"python data_scripts/ablate.py {path.stem}"
+    assert {int(step) for step in result["curve"]} == set(variant.score_at)
+    for kind, n in ablate.SUBJECTS.items():
+        for by_t in result["auprc"][kind].values():
+            assert [len(values) for values in by_t.values()] == [n] * len(ablate.TIMES)

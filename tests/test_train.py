@@ -8,11 +8,14 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+from own_masks import PAGE, own_masks
 from torch.testing import assert_close
 from train_discs import CONFIG, Discs, small_network
 
@@ -24,6 +27,7 @@ from maskdiff_edu.checkpoints import (
     load_pretrained,
     save_checkpoint,
 )
+from maskdiff_edu.cohorts import SlicePool, cohort_seeds
 from maskdiff_edu.devices import Processes
 from maskdiff_edu.masks import FPM, IPM, BandSettings, FPMCutMix, PatchSettings, no_corruption
 from maskdiff_edu.models import build_method
@@ -243,29 +247,47 @@ def test_the_same_settings_give_the_same_weights_and_another_seed_others():
     assert not torch.equal(other.stem.weight, TrainState(short, CPU, None).net.stem.weight)
 
 
-def test_the_mask_of_your_own_in_the_docs(root, tmp_path, monkeypatch):
-    """The example in CONTRIBUTING.md runs as it stands there, and does what its name says."""
-    page = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = page.split("\n## A mask of your own\n")[1].split("\n## ")[0]
-    [example] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    assert len(example.splitlines()) <= 20
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
-    names = {}
-    exec(compile(example, "CONTRIBUTING.md", "exec"), names)
-    assert load_pretrained(tmp_path / "rows" / "model.safetensors")[1]["step"] == 2
-
-    plain = fit(names["config"], names["pool"], corrupt=no_corruption)
-    assert not torch.equal(names["model"].head.weight, plain.head.weight)
+def test_the_masks_of_your_own_in_the_book_do_what_their_names_say():
+    rows, ring = (own_masks()[name] for name in ("hide_every_fourth_row", "hide_a_ring"))
     images, brain_masks = Discs().batch(0, 0, 16)
-    hide = names["hide_every_fourth_row"]
-    hidden = hide(images, brain_masks, torch.Generator().manual_seed(0)) != images
+    hidden = rows(images, brain_masks, torch.Generator().manual_seed(0)) != images
     assert not (hidden & ~brain_masks).any()
-    rows = hidden.any(dim=3)[:, 0]  # (16, 32)
+    hidden_rows = hidden.any(dim=3)[:, 0]  # (16, 32)
     share = (hidden.sum(dim=(1, 2, 3)) / brain_masks.sum(dim=(1, 2, 3))).mean()
     assert 0.2 < share < 0.3
-    assert {int(row.nonzero()[0] % 4) for row in rows} == {0, 1, 2, 3}
-    assert all((row.nonzero() % 4).unique().numel() == 1 for row in rows)
+    assert {int(row.nonzero()[0] % 4) for row in hidden_rows} == {0, 1, 2, 3}
+    assert all((row.nonzero() % 4).unique().numel() == 1 for row in hidden_rows)
+
+    everywhere = torch.ones(8, 1, 96, 96, dtype=torch.bool)
+    noise = torch.randn(8, 1, 96, 96, generator=torch.Generator().manual_seed(1)) - 1
+    filtered = ring(noise, everywhere, torch.Generator().manual_seed(2))
+    spectra = [torch.fft.fftshift(torch.fft.fft2(x + 1), dim=(2, 3)) for x in (noise, filtered)]
+    kept = torch.isclose(*spectra, atol=1e-2)  # (8, 1, 96, 96)
+    assert_close(spectra[1][~kept].abs().max(), torch.tensor(0.0), atol=1e-2, rtol=0)
+    bins = torch.arange(96) - 48
+    distance = torch.hypot(bins[:, None].float(), bins.float())
+    for one in ~kept[:, 0]:  # all that lies between the nearest and the furthest removed bin
+        near, far = distance[one].min(), distance[one].max()
+        assert torch.equal(one, (distance >= near) & (distance <= far))
+        assert near >= 1 and far <= 20 and 1.5 < far / near < 2.5
+
+
+def test_the_training_of_your_own_mask_in_the_book_runs(tmp_path, monkeypatch):
+    """The long run that the page shows, cut short."""
+    page = nbformat.read(PAGE, as_version=nbformat.NO_CONVERT)
+    prose = "\n".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
+    [example] = re.findall(r"```python\n(.*?)```", prose, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
+    short = replace(PRESETS["fpm-cm"], steps=1, batch_size=2, n_subjects=1)
+    monkeypatch.setitem(PRESETS, "fpm-cm", short)
+    names = {"SlicePool": SlicePool, "cohort_seeds": cohort_seeds, **own_masks()}
+    exec(compile(textwrap.dedent(example), PAGE.name, "exec"), names)
+    model, card = load_pretrained(tmp_path / "rows-0" / "model.safetensors")
+    assert (card["method"], card["train"]["seed"]) == ("rows", 0)
+    plain = fit(short, names["pool"], corrupt=no_corruption)
+    assert not torch.equal(model.head.weight, plain.head.weight)
+    assert build_method(tmp_path / "rows-2" / "model.safetensors").card["train"]["seed"] == 2
 
 
 def test_a_training_can_start_from_another_ones_network():
