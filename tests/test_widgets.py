@@ -18,7 +18,7 @@ import torch
 from browser import Shown
 
 from maskdiff_edu import masks, metrics
-from maskdiff_edu.anomaly import median_filter
+from maskdiff_edu.anomaly import gaussian_filter, median_filter
 from maskdiff_edu.volumes import Slices
 from maskdiff_edu.widgets import (
     BandExplorer,
@@ -546,11 +546,18 @@ def test_divider_follows_the_mouse(page: Any) -> None:
 
 
 @pytest.mark.slow
-def test_scores_of_the_page_are_those_of_the_library(page: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "apply", "strength"),
+    [("median 3", median_filter, 3), ("Gaussian 1.5", gaussian_filter, 1.5)],
+)
+def test_scores_of_the_page_are_those_of_the_library(
+    page: Any, name: str, apply: Callable[..., np.ndarray], strength: float
+) -> None:
     shown = Shown(page, FIGURES["scores"](), kernel=False)
     threshold = FIGURES["scores"]().spec["thresholds"][40]
-    shown.set(t=250, draws=4, median=3, erosions=0, threshold=threshold)
-    values = median_filter(residual(250, 4)[:, 0], 3, patient().brain_masks[:, 0].numpy())[3]
+    shown.set(t=250, draws=4, filter=name, erosions=0, threshold=threshold)
+    brains = patient().brain_masks[:, 0].numpy()
+    values = apply(residual(250, 4)[:, 0], strength, brains)[3]
     lesion, brain = patient().lesion_masks[3, 0].numpy(), disc()
     dice = metrics.dice_at_threshold(values, lesion, brain, threshold)
     auprc = metrics.auprc(values, lesion, brain)

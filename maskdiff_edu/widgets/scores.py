@@ -2,20 +2,22 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskdiff_edu.anomaly import erode_brain
+from maskdiff_edu.anomaly import erode_brain, gaussian_filter
 from maskdiff_edu.volumes import Slices
 from maskdiff_edu.widgets.base import Figure, script, styles
 from maskdiff_edu.widgets.frames import Value, plain
 from maskdiff_edu.widgets.pictures import look_up_table
 
-MEDIAN_SIZES = (1, 3, 5)
+MEDIAN_SIZES = {"none": 1, "median 3": 3, "median 5": 5}  # what the reader chooses -> voxels
+GAUSSIAN_SIGMA = 1.5  # voxels
+GAUSSIAN = f"Gaussian {GAUSSIAN_SIGMA}"
 EROSIONS = (0, 1, 2, 3)
-_REACH = max(MEDIAN_SIZES) // 2  # neighbouring slices that the median looks at
+_REACH = max(MEDIAN_SIZES.values()) // 2  # neighbouring slices that the median looks at
 _STEPS = 2**16 - 1  # the residual is stored in so many steps
 
 
@@ -27,7 +29,7 @@ class ScoreExplorer(Figure):
 
     Args:
         slices: a patient with lesion masks.
-        index: the slice that is shown; the median filter looks at its neighbours too.
+        index: the slice that is shown; the filters look at its neighbours too.
         residual: called as `residual(**values)` for each combination of the axes; returns
             non-negative raw scores (n, 1, h, w), such as `anomaly.residual` of a reconstruction.
         axes: name -> numbers, such as {"t": [100, 250], "draws": [1, 4]}.
@@ -65,18 +67,20 @@ class ScoreExplorer(Figure):
             raise ValueError(f"index: expected a slice with lesion in the brain, got {index}")
 
         axes = {name: [plain(v) for v in values] for name, values in axes.items()}
-        stacks = {}
+        stacks, smoothed = {}, []
         for combination in itertools.product(*axes.values()):
             values = np.asarray(residual(**dict(zip(axes, combination, strict=True))))
-            stacks[combination] = _checked(values, slices)[near, 0] * brains[near]
+            values = _checked(values, slices)[:, 0]
+            stacks[combination] = values[near] * brains[near]
+            smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index])
         top = max(float(stack.max()) for stack in stacks.values()) or 1.0
-        coded = np.stack(list(stacks.values())) / top * _STEPS
         parts = {
             "image": slices.images[index, 0].numpy(),
             "brains": brains[near],
             "lesion": lesion,
             "eroded": np.stack([erode_brain(brains, k)[index] for k in EROSIONS]),
-            "residual": coded.round().astype(np.uint16),  # (combinations, slices, h, w)
+            "residual": _coded(list(stacks.values()), top),  # (combinations, slices, h, w)
+            "smoothed": _coded(smoothed, top),  # (combinations, h, w)
             "gray": look_up_table("gray"),
             "magma": look_up_table("magma"),
         }
@@ -89,13 +93,19 @@ class ScoreExplorer(Figure):
             "shown": index - near.start,
             "step": top / _STEPS,
             "thresholds": [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)],
-            "medians": list(MEDIAN_SIZES),
+            "filters": [*MEDIAN_SIZES, GAUSSIAN],
+            "medians": MEDIAN_SIZES,
             "erosions": list(EROSIONS),
         }
         first = {name: values[0] for name, values in axes.items()}
         middle = spec["thresholds"][25]
-        value = {**first, "median": 3, "erosions": 1, "threshold": middle}
+        value = {**first, "filter": "median 3", "erosions": 1, "threshold": middle}
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+
+
+def _coded(stacks: Sequence[np.ndarray], top: float) -> np.ndarray:
+    """Scores from 0 to `top` as whole numbers."""
+    return (np.stack(stacks).clip(0, top) / top * _STEPS).round().astype(np.uint16)
 
 
 def _checked(values: np.ndarray, slices: Slices) -> np.ndarray:

@@ -3,7 +3,7 @@
 async function render({ model, el }) {
   const spec = model.get("spec");
   const { stage, controls: area, say } = shell(el, model);
-  const { image, brains, lesion, eroded, residual, gray, magma } = await unpack(model);
+  const { image, brains, lesion, eroded, residual, smoothed, gray, magma } = await unpack(model);
   const [h, w] = image.shape;
   const brain = sliceOf(brains, spec.shown);
   const lesionEdge = edgeOf(lesion, h, w);
@@ -28,8 +28,7 @@ async function render({ model, el }) {
     const kind = numbersOf(values) ? slider : choices;
     controls[name] = kind({ label, values, value: value[name], onChange });
   }
-  controls.median = choices({ label: "median", values: spec.medians, value: value.median, onChange,
-                              show: (v) => (v === 1 ? "none" : `${v} × ${v} × ${v}`) });
+  controls.filter = choices({ label: "filter", values: spec.filters, value: value.filter, onChange });
   controls.erosions = slider({ label: "erosions", values: spec.erosions, value: value.erosions, onChange });
   controls.threshold = slider({ label: "threshold", values: spec.thresholds, value: value.threshold, onChange });
   area.append(...Object.values(controls).map((control) => control.node));
@@ -38,14 +37,18 @@ async function render({ model, el }) {
   let [mapKey, scores, points] = ["", null, null];
   function updateMap(now) {
     const places = spec.axes.map(({ name, values }) => values.indexOf(now[name]));
-    const key = JSON.stringify([places, now.median, now.erosions]);
+    const key = JSON.stringify([places, now.filter, now.erosions]);
     if (key === mapKey) return;
     mapKey = key;
     const at = spec.axes.reduce((index, { values }, i) => index * values.length + places[i], 0);
     const size = brains.length;
-    const stack = Float64Array.from(residual.subarray(at * size, (at + 1) * size), (v) => v * spec.step);
+    const toScores = (coded) => Float64Array.from(coded, (v) => v * spec.step);
+    const filtered = now.filter in spec.medians
+      ? medianFilter(toScores(residual.subarray(at * size, (at + 1) * size)), brains, spec.shown, h, w,
+                     spec.medians[now.filter])
+      : toScores(smoothed.subarray(at * h * w, (at + 1) * h * w));
     const inside = sliceOf(eroded, spec.erosions.indexOf(now.erosions));
-    scores = medianFilter(stack, brains, spec.shown, h, w, now.median).map((v, i) => (inside[i] ? v : 0));
+    scores = filtered.map((v, i) => (inside[i] ? v : 0));
     points = precisionRecall(scores, lesion, brain);
     paint(map, scores, magma, 0, top);
     curve.setLines([{ name: "precision", y: grid.map((r) => stepAt(points, r)) }]);
