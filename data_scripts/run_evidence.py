@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = ROOT / "runs" / "evidence"
 RESULTS = ROOT / "maskdiff_edu" / "results"
-SEEDS = {"ddpm": (0, 1, 2), "fpm-cm": (0, 1, 2), "ipm": (0,), "fpm": (0,)}
+SEEDS = {"ddpm": (0, 1, 2), "fpm-cm": (0, 1, 2), "ipm": (0, 1, 2), "fpm": (0,)}
 STAGES = ("train", "choose", "evaluate")
 
 

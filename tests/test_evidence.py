@@ -124,9 +124,9 @@ def test_no_test_subject_is_scored_before_all_is_trained_and_chosen(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["run_evidence.py"])
     evidence.main()
     stages = [command[0] for command in done]
-    assert stages == ["train"] * 8 + ["choose"] * 8 + ["evaluate"] * 8 + ["compare"]
+    assert stages == ["train"] * 10 + ["choose"] * 10 + ["evaluate"] * 10 + ["compare"]
     chosen = [command for command in done if command[0] == "choose"]
-    assert ["--like" in command for command in chosen] == [False] * 4 + [True] * 4
+    assert ["--like" in command for command in chosen] == [False] * 4 + [True] * 6
     done.clear()
     evidence.main()
     assert "train" not in [command[0] for command in done], "what is trained is not trained again"
