@@ -55,6 +55,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "ablations"
 CHECKPOINTS = ROOT / "runs" / "ablations"
 SUBJECTS = {"tumour": 6, "ms": 6, "stroke": 4}  # of each kind's validation cohort
+HEALTHY = {"train": 4, "validation": 4}  # on whom the healthy error is measured
+HEALTHY_AT = 200  # and at which of TIMES
 TIMES = (150, 200, 250, 300)  # of the cosine schedule; other schedules at the same SNR
 DRAWS = 2
 # Before anything was chosen, but for the network, which "fold-2" shows.
@@ -93,6 +95,7 @@ HIGH_PASS = BandSettings(low_pass=0, high_pass=1, off_centre=0)
 
 # What was chosen from these, and is now every preset's default.
 LONG = {"batch_size": 8, "steps": 10_000, "t_min": 150, "t_max": 249}
+FEW = {"n_subjects": 4}
 
 VARIANTS = [
     Variant("ddpm", "Nothing hidden: the plain DDPM.", "ddpm"),
@@ -149,6 +152,10 @@ VARIANTS = [
     # A fork: the same DDPM goes on for equal steps, with and without something hidden.
     Variant("fork-ddpm", "More steps without a mask?", "ddpm", start="ddpm"),
     Variant("fork-fpm-cm", "More steps with a mask?", start="ddpm"),
+    # Four people to learn from: if hiding keeps a network from learning them by heart, then here.
+    Variant("ddpm-few", "Four people, nothing hidden?", "ddpm", FEW),
+    Variant("ipm-few", "Four people, grey rectangles?", "ipm", FEW),
+    Variant("fpm-cm-few", "Four people, frequencies pasted?", changes=FEW),
     # Does a longer training make the DDPM worse at detecting?
     Variant("long-ddpm", "Longer, without a mask?", "ddpm", LONG, score_at=CURVE),
     Variant("long-fpm-cm", "Longer, with a mask?", changes=LONG, score_at=CURVE),
@@ -163,7 +170,20 @@ def validation_slices() -> dict[str, list[Slices]]:
     }
 
 
-def run(variant: Variant, out: Path, scans: dict[str, list[Slices]]) -> None:
+def healthy_slices() -> dict[str, list[Slices]]:
+    """Healthy people whom every variant was trained on, and people whom none has seen."""
+    return {
+        split: [to_slices(subject) for subject in make_cohort(split, n=n)]
+        for split, n in HEALTHY.items()
+    }
+
+
+def run(
+    variant: Variant,
+    out: Path,
+    scans: dict[str, list[Slices]],
+    healthy: dict[str, list[Slices]],
+) -> None:
     """Train one variant and write what it reaches."""
     config = variant.config
     pool = SlicePool(cohort_seeds("train", n=config.n_subjects))
@@ -187,6 +207,7 @@ def run(variant: Variant, out: Path, scans: dict[str, list[Slices]]) -> None:
         "postprocessing": asdict(POSTPROCESSING),
         "auprc": score(step.model, config, scans),
         "curve": curve,
+        "healthy_error": healthy_error(step.model, config, healthy),
     }
     write_atomic(out / f"{variant.name}.json", json.dumps(result, indent=1).encode())
 
@@ -202,6 +223,20 @@ def score(model: UNet, config: TrainConfig, scans: dict[str, list[Slices]]) -> d
             for residual in anomaly.RESIDUAL_KINDS
         }
     return found
+
+
+def healthy_error(
+    model: UNet, config: TrainConfig, healthy: dict[str, list[Slices]]
+) -> dict[str, list[float]]:
+    """Mean absolute residual in the brain of each healthy subject: {split: [one a subject]}."""
+    model = model.eval().to(memory_format=torch.channels_last)
+    errors: dict[str, list[float]] = {}
+    for split, subjects in healthy.items():
+        for slices in subjects:
+            x_0_hat = reconstruct_at(HEALTHY_AT, model, config, slices.images)
+            residual = (slices.images - x_0_hat).abs()[slices.brain_masks]
+            errors.setdefault(split, []).append(float(residual.mean()))
+    return errors
 
 
 def score_subject(model: UNet, config: TrainConfig, slices: Slices) -> dict[str, dict[int, float]]:
@@ -243,9 +278,10 @@ def main() -> None:
         parser.error(f"unknown {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
     wanted = [known[name] for name in arguments.names or known]
     missing = [v for v in wanted if not (arguments.out / f"{v.name}.json").exists()]
-    scans = validation_slices() if missing else {}
+    if missing:
+        scans, healthy = validation_slices(), healthy_slices()
     for variant in missing:
-        run(variant, arguments.out, scans)
+        run(variant, arguments.out, scans, healthy)
 
 
 if __name__ == "__main__":

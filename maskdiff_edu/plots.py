@@ -140,7 +140,8 @@ def plot_comparison(compared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
             if len(row["seeds"]) > 1:
                 ax.plot(row["seeds"], [height + 0.25] * len(row["seeds"]), "|", color="black")
         ax.axvline(next(iter(rows.values()))["prevalence"], color="black", linestyle=":")
-        ax.set(title=kind, yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, None))
+        ax.set(title=kind, yticks=range(len(rows)), yticklabels=list(rows))
+        ax.set_xlim(0, max(ax.get_xlim()[1], 0.1))  # or chance would look like a result
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].invert_yaxis()
     return figure

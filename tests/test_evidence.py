@@ -83,13 +83,14 @@ def test_a_variant_is_trained_scored_and_written(ablate, tmp_path, monkeypatch):
     monkeypatch.setattr(ablate, "SlicePool", lambda seeds: Discs())
     monkeypatch.setattr(ablate, "TIMES", (200,))
     variant = replace(ablate.VARIANTS[0], changes={"steps": 3, "batch_size": 2}, score_at=(2,))
-    ablate.run(variant, tmp_path, {"ms": [patient(), patient()]})
+    ablate.run(variant, tmp_path, {"ms": [patient(), patient()]}, {"train": [patient()]})
     result = json.loads((tmp_path / f"{variant.name}.json").read_text())
     assert result["train"]["steps"] == 3 and result["train"]["corruption"] == "none"
     assert set(result["curve"]) == {"2"} and variant.name in result["command"]
     for scored in (result["auprc"], result["curve"]["2"]):
         values = scored["ms"]["positive"]["200"]
         assert len(values) == 2 and all(0 < value <= 1 for value in values)
+    assert 0 < result["healthy_error"]["train"][0] < 2
     assert (tmp_path / "runs" / variant.name / "checkpoint.safetensors").exists()
 
 
@@ -246,3 +247,4 @@ def test_a_committed_ablation_is_what_the_script_would_run(ablate, path):
     for kind, n in ablate.SUBJECTS.items():
         for by_t in result["auprc"][kind].values():
             assert [len(values) for values in by_t.values()] == [n] * len(ablate.TIMES)
+    assert {split: len(v) for split, v in result["healthy_error"].items()} == ablate.HEALTHY
