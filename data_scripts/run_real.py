@@ -26,6 +26,7 @@ from tqdm import tqdm
 from maskdiff_edu import anomaly, atlas, fields, intensity, metrics, models, runs
 from maskdiff_edu.anomaly import PostProcessing
 from maskdiff_edu.cohorts import encode_slices, vary_slices
+from maskdiff_edu.detectors import MaskedDDPM
 from maskdiff_edu.folders import find_scans
 from maskdiff_edu.selection import Grid
 from maskdiff_edu.train import MODEL, PRESETS, fit
@@ -126,8 +127,9 @@ def add_lesions(people: People, kind: str) -> list[Slices]:
 def compare_people(folder: Path, seeds: list[int]) -> None:
     """Train both methods for each seed, choose on "val", compare on "test"."""
     pool, grid = load_people(folder, "train"), Grid()
+    unseen = load_people(folder, "test")
     chosen_on = add_lesions(load_people(folder, "val"), "tumour")
-    tested = {kind: add_lesions(load_people(folder, "test"), kind) for kind in KINDS}
+    tested = {kind: add_lesions(unseen, kind) for kind in KINDS}
     for seed, name in product(seeds, METHODS):
         path = RESULTS / "people" / f"{name}-seed{seed}.json"
         if path.exists():
@@ -151,6 +153,10 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
             "chosen": chosen,
             "groups": {
                 kind: measure(method, patients, chosen) for kind, patients in tested.items()
+            },
+            "healthy_error": {
+                "train": healthy_error(method, pool, chosen, len(unseen.images)),
+                "test": healthy_error(method, unseen, chosen, len(unseen.images)),
             },
         }
         runs.write_run(path, result)
@@ -184,11 +190,22 @@ def measure(method: models.Method, patients: list[Slices], chosen: dict) -> dict
     return {"n": len(subjects), "n_lesion": len(subjects), "subjects": subjects}
 
 
+def healthy_error(method: models.Method, people: People, settings: dict, n: int) -> list[float]:
+    """Mean absolute residual in the brain of each of the first n people, without a lesion."""
+    images, brain_masks = people.images[:n], people.brain_masks[:n]
+    residual = (images - with_settings(method, settings).reconstruct(images)).abs()
+    inside = brain_masks.flatten(1)
+    return ((residual.flatten(1) * inside).sum(1) / inside.sum(1)).tolist()
+
+
+def with_settings(method: models.Method, settings: dict) -> MaskedDDPM:
+    times = tuple(settings["t"])
+    return replace(method.detector, t=times, draws=Grid().noisings // len(times))
+
+
 def auprc_of(method: models.Method, patient: Slices, settings: dict) -> float:
     """AUPRC of one patient, with what is darker than the reconstruction as the score."""
-    times = tuple(settings["t"])
-    detector = replace(method.detector, t=times, draws=Grid().noisings // len(times))
-    x_0_hat = detector.reconstruct(patient.images)
+    x_0_hat = with_settings(method, settings).reconstruct(patient.images)
     values = anomaly.residual(x_0_hat, patient.images)[:, 0].numpy()
     brain, lesion = (m[:, 0].numpy() for m in (patient.brain_masks, patient.lesion_masks))
     return clean_auprc(values, brain, lesion, settings)

@@ -1,6 +1,7 @@
 """The scripts behind the evidence: what they would run, and that they can."""
 
 import csv
+import hashlib
 import importlib.util
 import json
 import sys
@@ -14,6 +15,9 @@ from PIL import Image
 from train_discs import Discs
 
 from maskdiff_edu import atlas, runs
+from maskdiff_edu.checkpoints import MODELS, available_models
+from maskdiff_edu.cohorts import COHORTS, cohort_seeds
+from maskdiff_edu.models import build_method
 from maskdiff_edu.train import PRESETS
 from maskdiff_edu.volumes import Slices
 
@@ -194,6 +198,16 @@ def test_what_is_darker_than_the_reconstruction_is_found(real_people, people_fol
     assert real_people.auprc_of(method, lesioned, settings) > 0.8
 
 
+def test_the_error_on_healthy_people_is_the_mean_inside_the_brain(
+    real_people, people_folder, monkeypatch
+):
+    people = real_people.load_people(people_folder, "test")
+    off = type("Off", (), {"reconstruct": lambda self, images: images + 0.25})()
+    method = type("Method", (), {"detector": off})()
+    monkeypatch.setattr(real_people, "replace", lambda detector, **_: detector)
+    assert real_people.healthy_error(method, people, {"t": [200]}, 2) == pytest.approx([0.25] * 2)
+
+
 # --- scores -------------------------------------------------------------------------------------
 
 
@@ -248,3 +262,57 @@ def test_a_committed_ablation_is_what_the_script_would_run(ablate, path):
         for by_t in result["auprc"][kind].values():
             assert [len(values) for values in by_t.values()] == [n] * len(ablate.TIMES)
     assert {split: len(v) for split, v in result["healthy_error"].items()} == ablate.HEALTHY
+
+
+@pytest.fixture(scope="module")
+def tested():
+    return runs.load_runs(runs.SHIPPED / "test")
+
+
+def test_every_training_was_scored_on_the_test_subjects_of_the_protocol(tested):
+    trained = {
+        (name, seed) for name, seeds in script("run_evidence").SEEDS.items() for seed in seeds
+    }
+    assert {(run["method"], run["seed"]) for run in tested} == trained
+    for run in tested:
+        assert set(run["groups"]) == set(COHORTS)
+        for kind, group in run["groups"].items():
+            seeds = [int(subject["name"].split("-")[1]) for subject in group["subjects"]]
+            assert seeds == list(cohort_seeds("test", kind, 30))
+
+
+def test_all_trainings_of_a_method_were_scored_with_what_was_chosen_for_the_first(tested):
+    for run in tested:
+        card = build_method(run["method"]).card
+        assert {
+            name: run["settings"][name] for name in card["detector"] if name != "threshold"
+        } == {name: value for name, value in card["detector"].items() if name != "threshold"}
+        assert (card["chosen"]["split"], card["chosen"]["kind"]) == ("validation", "tumour")
+
+
+def test_the_first_training_of_each_method_is_what_ships(tested):
+    firsts = {run["method"]: run for run in tested if run["seed"] == 0}
+    assert set(firsts) == set(available_models())
+    for name, run in firsts.items():
+        weights = (MODELS / f"{name}.safetensors").read_bytes()
+        assert run["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+        for kind, row in build_method(name).card["phantom"].items():
+            mean = run["groups"][kind]["mean"]["method"]["auprc"]["value"]
+            assert row["auprc"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_committed_comparison_is_what_compare_makes_of_the_runs(tested):
+    stored = json.loads((runs.SHIPPED / "comparison" / "comparison.json").read_text())
+    for kind, rows in runs.compare(tested).items():
+        assert set(rows) == set(stored[kind])
+        for name, row in rows.items():
+            assert stored[kind][name]["value"] == pytest.approx(row["value"])
+            assert stored[kind][name]["ci"] == pytest.approx(row["ci"], abs=1e-6)
+
+
+def test_the_real_patient_was_scored_once_a_training_with_the_same_weights(tested):
+    patient = runs.load_runs(runs.SHIPPED / "real" / "patient")
+    known = {(run["method"], run["seed"]): run["weights_sha256"] for run in tested}
+    for run in patient:
+        assert known[run["method"], run["seed"]] == run["weights_sha256"]
+        assert run["groups"]["patient"]["n"] == 1

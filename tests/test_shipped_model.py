@@ -1,4 +1,4 @@
-"""The shipped network does what its card and the book say, on generated and on real scans."""
+"""The shipped networks do what their cards and the book say, on generated and on real scans."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from maskdiff_edu.scoring import on_scan_grid, score_scan
 from maskdiff_edu.volumes import load_scan, to_slices, to_volume
 
 NAME = "fpm-cm"
+HIDES = {"ddpm": "none", "ipm": "ipm", "fpm": "fpm", "fpm-cm": "fpm-cm"}
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,16 @@ def twins():
     raise AssertionError("no left-sided tumour among the validation subjects")
 
 
-def test_weights_and_card_are_small_and_complete():
-    assert NAME in available_models()
-    assert (MODELS / f"{NAME}.safetensors").stat().st_size <= 3 * 2**20
-    card = build_method(NAME).card
-    assert card["train"]["corruption"] == NAME and card["train"]["prediction"] == "x_0"
+def test_four_methods_ship_in_twelve_megabytes():
+    assert available_models() == sorted(HIDES)
+    assert sum(path.stat().st_size for path in MODELS.iterdir()) <= 12 * 2**20
+
+
+@pytest.mark.parametrize("name", sorted(HIDES))
+def test_weights_and_card_are_small_and_complete(name):
+    assert (MODELS / f"{name}.safetensors").stat().st_size <= 3 * 2**20
+    card = build_method(name).card
+    assert card["train"]["corruption"] == HIDES[name] and card["train"]["prediction"] == "x_0"
     assert set(LESION_KINDS) <= set(card["phantom"])
     for row in card["phantom"].values():
         if row.get("auprc") is not None:
