@@ -230,12 +230,20 @@ def test_no_two_chapters_have_one_number() -> None:
     assert sorted(set(numbers)) == numbers
 
 
-def test_every_public_name_appears_in_the_book() -> None:
-    """The names of CONTRIBUTING.md's table that stand in backticks beside their module."""
-    if len(CHAPTERS) < 10:
-        pytest.skip(f"the book is not complete: {len(CHAPTERS)} of 10 chapters")
+# How models are trained, kept and drawn, and small parts of other functions: for the reader of the
+# API reference. What the answers of functions are called is said there, too.
+NOT_TAUGHT = {"fields", "rectangles", "train_config", "train", "train_state", "devices"} | {
+    "checkpoints", "models", "checks", "report"
+}  # fmt: skip
+PARTS = {"working_grid", "box_grid", "per_image", "write_run"}
+
+
+def test_every_function_of_the_method_appears_in_the_book() -> None:
+    """Those in CONTRIBUTING.md's table that stand in backticks beside their module."""
     table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|$", table, re.MULTILINE)
-    names = {n for _, holds in rows for n in re.findall(r"`([A-Za-z_]\w*)`", holds)}
+    rows = re.findall(r"^\| `(\w+)`[^|]* \| ([^|]+) \|$", table, re.MULTILINE)
+    assert {module for module, _ in rows} > NOT_TAUGHT
+    taught = [holds for module, holds in rows if module not in NOT_TAUGHT]
+    names = {name for holds in taught for name in re.findall(r"`([a-z_]+[a-z0-9_]*)`", holds)}
     book = "\n".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS)
-    assert {name for name in names if not re.search(rf"\b{name}\b", book)} == set()
+    assert {name for name in names if not re.search(rf"\b{name}\b", book)} == PARTS
