@@ -140,7 +140,7 @@ def compare(
     table = runs.as_table(compared)
     write_atomic(out / "comparison.json", json.dumps(compared, indent=1).encode())
     write_atomic(out / "comparison.md", table.encode())
-    plots.plot_comparison(compared).savefig(out / "comparison.png", dpi=120)
+    plots.plot_comparison(compared, metric).savefig(out / "comparison.png", dpi=120)
     typer.echo(table)
 
 

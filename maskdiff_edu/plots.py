@@ -121,8 +121,10 @@ def plot_slice_scores(
     return figure
 
 
-def plot_comparison(compared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """What `runs.compare` found: a panel a lesion kind, a row a method, with intervals.
+def plot_comparison(
+    compared: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str = "AUPRC"
+) -> Figure:
+    """What `runs.compare` found for a metric: a panel a lesion kind, a row a method, intervals.
 
     Dots are means over subjects and training seeds, bars their 95 % intervals over subjects, small
     ticks the single seeds. The dotted line is the prevalence, which random scores reach.
@@ -142,8 +144,10 @@ def plot_comparison(compared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
         ax.axvline(next(iter(rows.values()))["prevalence"], color="black", linestyle=":")
         ax.set(title=kind, yticks=range(len(rows)), yticklabels=list(rows))
         ax.set_xlim(0, max(ax.get_xlim()[1], 0.1))  # or chance would look like a result
+        ax.locator_params(axis="x", nbins=3)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].invert_yaxis()
+    figure.supxlabel(f"{metric}, each panel with its own scale", fontsize="medium")
     return figure
 
 
