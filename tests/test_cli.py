@@ -333,7 +333,8 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch):
     command = ("train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "o")
     done = run(*command)
     assert done.exit_code == 0, done.output
-    assert "120 steps of 16 slices: 1.0 minutes (0.50 s a step" in done.stdout
+    size = PRESETS["fpm-cm"].batch_size
+    assert f"120 steps of {size} slices: 1.0 minutes (0.50 s a step" in done.stdout
     assert "measured over 9), memory unknown; before that 1.5 minutes to make" in done.stdout
     assert "31 subjects" in done.stdout
     again = run(*command)
@@ -378,10 +379,11 @@ def test_four_steps_make_their_subjects_and_more_steps_go_on(tmp_path, monkeypat
     done = run(*command, 4)
     assert done.exit_code == 0, done.output
     assert f"model: {out / 'model.safetensors'}" in done.stdout
+    first, card = load_pretrained(out / "model.safetensors")
     pool = SlicePool(cohort_seeds("train", n=300))
     made = len(list((tmp_path / "cache").rglob("*.npy")))
-    assert made == len(pool.drawn(0, 4, 16)) <= 32, "no subject is made that is not drawn"
-    first, card = load_pretrained(out / "model.safetensors")
+    drawn = pool.drawn(0, 4, card["train"]["batch_size"])
+    assert made == len(drawn) <= 32, "no subject is made that is not drawn"
     assert card["step"] == card["train"]["steps"] == 4
     assert run(*command, 4).exit_code == 2
 

@@ -292,7 +292,7 @@ def test_the_training_of_your_own_mask_in_the_book_runs(tmp_path, monkeypatch):
 
 def test_a_training_can_start_from_another_ones_network():
     _, trained = run(replace(CONFIG, steps=3))
-    start = UNet(UNETS["tiny"])
+    start = UNet(UNETS[CONFIG.unet])
     start.load_state_dict(trained)
     first = next(train(replace(CONFIG, lr=0.0), Discs(), start=start, device="cpu"))
     assert_same_bits(weights(first.model), trained)
