@@ -129,6 +129,11 @@ VARIANTS = [
         changes={"unet": "tiny", "steps": 800},
     ),
     Variant(
+        "no-coordinates",
+        "A network that is not told where in the slice a pixel lies?",
+        changes={"unet": "folded-no-coordinates"},
+    ),
+    Variant(
         "small-batches",
         "Half the slices, twice the steps?",
         changes={"batch_size": 8, "steps": 3000},
