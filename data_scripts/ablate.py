@@ -239,8 +239,8 @@ def healthy_error(
     for split, subjects in healthy.items():
         for slices in subjects:
             x_0_hat = reconstruct_at(HEALTHY_AT, model, config, slices.images)
-            residual = (slices.images - x_0_hat).abs()[slices.brain_masks]
-            errors.setdefault(split, []).append(float(residual.mean()))
+            error = metrics.l1(slices.images.numpy(), x_0_hat.numpy(), slices.brain_masks.numpy())
+            errors.setdefault(split, []).append(error)
     return errors
 
 

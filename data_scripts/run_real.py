@@ -193,9 +193,9 @@ def measure(method: models.Method, patients: list[Slices], chosen: dict) -> dict
 def healthy_error(method: models.Method, people: People, settings: dict, n: int) -> list[float]:
     """Mean absolute residual in the brain of each of the first n people, without a lesion."""
     images, brain_masks = people.images[:n], people.brain_masks[:n]
-    residual = (images - with_settings(method, settings).reconstruct(images)).abs()
-    inside = brain_masks.flatten(1)
-    return ((residual.flatten(1) * inside).sum(1) / inside.sum(1)).tolist()
+    x_0_hat = with_settings(method, settings).reconstruct(images)
+    each = zip(images.numpy(), x_0_hat.numpy(), brain_masks.numpy(), strict=True)
+    return [metrics.l1(*person) for person in each]
 
 
 def with_settings(method: models.Method, settings: dict) -> MaskedDDPM:
