@@ -1,35 +1,32 @@
 """A method on many subjects: means with intervals, pooled voxels, intensity beside it."""
 
-import multiprocessing
-import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from maskdiff_edu import anomaly, metrics
-from maskdiff_edu.anomaly import RESIDUAL_KINDS, PostProcessing
+from maskdiff_edu.anomaly import RESIDUAL_KINDS
 from maskdiff_edu.cohorts import cohort_seeds, make_member
 from maskdiff_edu.detectors import Detection, anomaly_map_of
-from maskdiff_edu.models import BASELINES, Method, baselines
+from maskdiff_edu.models import BASELINES, DetectorSettings, Method, baselines
 from maskdiff_edu.scoring import lesion_metrics, on_scan_grid
 from maskdiff_edu.volumes import Scan, Slices, to_slices
 
-Load = Callable[[], Scan]  # can be sent to another process, as `ScanFiles.load` can
+T = TypeVar("T")
+Load = Callable[[], Scan]  # such as `ScanFiles.load`
 METHOD, LESION = "method", "lesion"  # beside the names of the baselines
+MOST_AT_A_TIME = 8  # subjects
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scan with all that needs no network, as another process hands it over."""
+    """A scan with all that needs no network."""
 
     scan: Scan
     slices: Slices
@@ -43,10 +40,13 @@ def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load
 
 def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> float:
     """The threshold that a share `fpr` of these healthy subjects' voxels exceeds (2 mm grid)."""
-    maps, brain_masks = [], []
-    for prepared in _prepared(subjects, method):
-        maps.append(method.detector.detect(prepared.slices).anomaly_map[:, 0].numpy())
-        brain_masks.append(prepared.slices.brain_masks[:, 0].numpy())
+
+    def detect(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+        found = method.detector.detect(prepared.slices)
+        return found.anomaly_map[:, 0].numpy(), prepared.slices.brain_masks[:, 0].numpy()
+
+    every = tqdm(_each(subjects, method, detect), "controls", len(subjects), unit="subject")
+    maps, brain_masks = zip(*every, strict=True)
     return anomaly.threshold_from_healthy(maps, brain_masks, fpr)
 
 
@@ -77,11 +77,14 @@ def evaluate_group(
     "pooled" puts the voxels of all subjects into one row: two different numbers. Beside the
     method, both intensity baselines and the method's map from the other kind of residual.
     """
-    subjects, voxels = [], []
-    for prepared in tqdm(_prepared(loads, method), total=len(loads), desc=name, unit="subject"):
+
+    def examine(prepared: Prepared) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         found = method.detector.detect(prepared.slices)
         detections = {METHOD: found, **_other_residual(found, prepared, method)}
-        subject, inside = _measure(prepared, {**detections, **prepared.baselines}, threshold)
+        return _measure(prepared, {**detections, **prepared.baselines}, threshold)
+
+    subjects, voxels = [], []
+    for subject, inside in tqdm(_each(loads, method, examine), name, len(loads), unit="subject"):
         subjects.append(subject)
         if subject["prevalence"]:
             voxels.append(inside)
@@ -191,35 +194,25 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
     return {"value": value, "ci": [low, high]}
 
 
-def _prepared(loads: Sequence[Load], method: Method) -> Iterator[Prepared]:
-    """Subjects in order, made by other processes a few ahead of the network."""
-    prepare = partial(
-        _prepare,
-        normalise=method.settings.normalise,
-        postprocessing=method.settings.postprocessing,
-    )
-    workers = min(8, max(1, (os.cpu_count() or 2) - 1))  # this process runs the network
-    # Spawned: a process forked after torch has started its threads can hang.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, _be_a_quiet_worker)
-    waiting = iter(loads)
-    jobs = deque(executor.submit(prepare, load) for load in islice(waiting, 2 * workers))
+def _each(loads: Sequence[Load], method: Method, examine: Callable[[Prepared], T]) -> Iterator[T]:
+    """What `examine` says of every subject, in order, several subjects at a time.
+
+    A subject is made, reconstructed and measured in one thread: those of different subjects never
+    wait for each other, as those of one matrix product do. Nearly all of the work is done outside
+    of Python's global lock.
+    """
+    threads = torch.get_num_threads()
+    subjects = min(MOST_AT_A_TIME, threads)
+    torch.set_num_threads(max(1, threads // subjects))
     try:
-        while jobs:
-            yield jobs.popleft().result()
-            jobs.extend(executor.submit(prepare, load) for load in islice(waiting, 1))
+        with ThreadPoolExecutor(subjects) as executor:
+            yield from executor.map(lambda load: examine(_prepare(load, method.settings)), loads)
     finally:
-        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
-def _prepare(load: Load, normalise: str, postprocessing: PostProcessing) -> Prepared:
-    loaded = load()
-    # A phantom's tissue maps are large and stay behind.
-    scan = Scan(loaded.image, loaded.brain_mask, loaded.affine, loaded.name, loaded.lesion_mask)
-    slices = to_slices(scan, normalise)
-    return Prepared(scan, slices, {d.name: d.detect(slices) for d in baselines(postprocessing)})
-
-
-def _be_a_quiet_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that talks
-    torch.set_num_threads(1)
+def _prepare(load: Load, settings: DetectorSettings) -> Prepared:
+    scan = load()
+    slices = to_slices(scan, settings.normalise)
+    found = {d.name: d.detect(slices) for d in baselines(settings.postprocessing)}
+    return Prepared(scan, slices, found)

@@ -73,8 +73,11 @@ def sample(
     nearest = np.round(matrix)
     tolerance = np.array([1e-5, 1e-5, 1e-5, 1e-3])  # of a voxel: rounding of a stored affine
     matrix = np.where(np.abs(matrix - nearest) < tolerance, nearest, matrix)
+    volume = volume.astype(np.float32)
+    if np.array_equal(matrix[:3, :3], np.eye(3)) and np.array_equal(matrix, nearest):
+        return _cut_out(volume, matrix[:3, 3].astype(int), to_shape, outside)
     return ndimage.affine_transform(
-        volume.astype(np.float32),
+        volume,
         matrix[:3, :3],
         matrix[:3, 3],
         to_shape,
@@ -82,6 +85,24 @@ def sample(
         mode="grid-constant" if fade else "constant",
         cval=outside,
     )
+
+
+def _cut_out(
+    volume: np.ndarray, start: np.ndarray, shape: tuple[int, ...], outside: float
+) -> np.ndarray:
+    """The box of `shape` whose first voxel is voxel `start` of `volume`; `outside` beyond it.
+
+    What interpolation gives for a whole shift, at a fraction of the time.
+    """
+    cut = np.full(shape, outside, volume.dtype)
+    source, target = [], []
+    for first, n, size in zip(start, shape, volume.shape, strict=True):
+        low = max(0, -first)
+        high = max(low, min(n, size - first))
+        source.append(slice(low + first, high + first))
+        target.append(slice(low, high))
+    cut[tuple(target)] = volume[tuple(source)]
+    return cut
 
 
 def working_grid(

@@ -75,7 +75,8 @@ def measure(
 def identify(method: Method) -> dict[str, Any]:
     """What tells one run from another: the training, the weights, and how they are used."""
     train = method.card.get("train", {})
-    weights = None if method.detector.name in BASELINES else weights_path(method.source)
+    has_weights = method.source not in ("", *BASELINES)  # "": a detector of one's own
+    weights = weights_path(method.source) if has_weights else None
     return {
         "method": method.card.get("method", method.detector.name),
         "seed": train.get("seed", 0),

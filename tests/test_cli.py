@@ -407,7 +407,6 @@ def test_info_lists_models_with_their_numbers(weights, monkeypatch):
 
 
 def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
     write(scan.with_name("q_t2.nii.gz"), nib.load(scan).get_fdata() ** 1.1)
     write(scan.with_name("q_seg.nii.gz"), nib.load(scan.with_name("p_seg.nii.gz")).get_fdata())
     out = tmp_path / "results"
@@ -425,7 +424,6 @@ def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monke
 
 def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, monkeypatch):
     """Small stand-ins for the subjects: the path from numbers to card is what is tested."""
-    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(evaluation, "make_member", stand_in)
     model = tmp_path / "copy.safetensors"
     for ending in (".safetensors", ".json"):
@@ -475,7 +473,6 @@ def test_choose_writes_the_best_settings_into_the_card(weights, tmp_path, monkey
 
 
 def test_compare_writes_table_and_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(evaluation, "make_member", stand_in)
     results = tmp_path / "results"
     for model in ("intensity", "intensity-equalised"):
@@ -489,20 +486,6 @@ def test_compare_writes_table_and_picture(tmp_path, monkeypatch):
     assert rows["intensity"]["difference"] is None
     assert f"{rows['intensity']['value']:.3f}" in (tmp_path / "out" / "comparison.md").read_text()
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 1000
-
-
-class Here:
-    """Runs jobs at once in this process: a worker's start takes longer than these tests."""
-
-    def __init__(self, *_):
-        pass
-
-    def submit(self, job, *arguments):
-        result = job(*arguments)
-        return type("Done", (), {"result": lambda self: result})()
-
-    def shutdown(self, **_):
-        pass
 
 
 def stand_in(seed, cohort, contrast):

@@ -1,12 +1,16 @@
 """Runs on disk and their comparison, with detectors and subjects whose numbers are known."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 
 from maskdiff_edu import evaluation, metrics, runs
-from maskdiff_edu.models import build_method
+from maskdiff_edu.anomaly import PostProcessing
+from maskdiff_edu.detectors import Detection
+from maskdiff_edu.models import DetectorSettings, Method, build_method
 from maskdiff_edu.volumes import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
@@ -25,22 +29,6 @@ def subject(seed, ill=True):
 
 def loads(n, ill=True, first=0):
     return [lambda i=i: subject(first + i, ill) for i in range(n)]
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    class Here:
-        def __init__(self, *_):
-            pass
-
-        def submit(self, job, *arguments):
-            result = job(*arguments)
-            return type("Done", (), {"result": lambda self: result})()
-
-        def shutdown(self, **_):
-            pass
-
-    monkeypatch.setattr(evaluation, "ProcessPoolExecutor", Here)
 
 
 def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
@@ -133,3 +121,49 @@ def test_runs_on_different_subjects_are_not_compared():
     other = made_run("fpm-cm", 0, [0.1, 0.2], names=["s0", "s7"])
     with pytest.raises(ValueError, match="expected the same subjects"):
         runs.compare([made_run("ddpm", 0, [0.1, 0.2]), other])
+
+
+@dataclasses.dataclass
+class OwnDetector:
+    """One that nobody else knows; it also says how many threads torch has while it works."""
+
+    threads: set[int]
+    name: str = "own"
+
+    def detect(self, slices):
+        self.threads.add(torch.get_num_threads())
+        return Detection((slices.images + 1) / 2 * slices.brain_masks)
+
+
+def test_a_detector_of_your_own_is_measured_like_any_other(tmp_path):
+    detector = OwnDetector(set())
+    method = Method(detector, DetectorSettings(postprocessing=PostProcessing(0, 1)))
+    plain = build_method("intensity", postprocessing=PostProcessing(0, 1))
+    for measured in (method, plain):
+        runs.measure(tmp_path, measured, {"ms": loads(3)}, loads(1, ill=False))
+    rows = runs.compare(runs.load_runs(tmp_path), reference="intensity")["ms"]
+    assert rows["own"]["value"] == pytest.approx(rows["intensity"]["value"])
+
+
+def test_subjects_at_a_time_share_the_threads_and_stay_in_order():
+    detector = OwnDetector(set())
+    method = Method(detector, DetectorSettings())
+    before = torch.get_num_threads()
+    try:
+        for threads, each in ((1, 1), (4, 1), (20, 2)):  # 8 subjects at most
+            torch.set_num_threads(threads)
+            detector.threads.clear()
+            found = evaluation.evaluate_group("ms", method, loads(9))
+            assert [subject["name"] for subject in found["subjects"]] == [f"s{i}" for i in range(9)]
+            assert detector.threads == {each}
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_one_subject_reaches_the_caller():
+    def broken():
+        raise ValueError("no such scan")
+
+    with pytest.raises(ValueError, match="no such scan"):
+        evaluation.evaluate_group("ms", build_method("intensity"), [*loads(2), broken, *loads(2)])

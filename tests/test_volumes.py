@@ -12,12 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import binary_fill_holes, center_of_mass
+from scipy.ndimage import affine_transform, binary_fill_holes, center_of_mass
 from scipy.spatial.transform import Rotation
 
 from maskdiff_edu import nifti
 from maskdiff_edu.atlas import load_template
 from maskdiff_edu.brain import find_brain, skull_signs
+from maskdiff_edu.grids import sample
 from maskdiff_edu.intensity import denormalise, intensity_range
 from maskdiff_edu.volumes import (
     Scan,
@@ -169,6 +170,27 @@ def test_thick_oblique_slices_of_a_clinical_scan():
     back = to_volume(slices.in_scan_units(slices.images), slices, scan)
     error = np.abs(back - np.clip(scan.image, slices.low, slices.high))[scan.brain_mask]
     assert np.mean(error) / (slices.high - slices.low) < 0.02
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    start=st.tuples(*[st.integers(-9, 9)] * 3),
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    outside=st.sampled_from([0.0, -2.5]),
+    fade=st.booleans(),
+)
+def test_a_whole_shift_is_what_interpolation_gives(start, shape, outside, fade):
+    """Also where the two grids do not meet."""
+    volume = np.random.default_rng(0).normal(size=(7, 6, 5)).astype(np.float32)
+    affine, to_affine = np.eye(4), np.eye(4)
+    to_affine[:3, 3] = start
+    expected = affine_transform(
+        volume, np.eye(3), start, shape, order=1, cval=outside,
+        mode="grid-constant" if fade else "constant",
+    )  # fmt: skip
+    found = sample(volume, affine, to_affine, shape, outside, fade)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("orientation", [0, 7, 13, 30, 47])
