@@ -265,12 +265,10 @@ def _curve(
             "expected a lesion voxel inside the brain, got none: this metric is undefined for a "
             "healthy subject (count false positives at a fixed threshold instead)"
         )
-    # Sorting the scores twice is several times as fast as sorting them with their labels.
-    ranked, in_lesion = np.sort(inside), np.sort(inside[lesion])
-    first_of_ties = np.append(0, np.flatnonzero(np.diff(ranked)) + 1)
-    distinct = ranked[first_of_ties]
-    true_positives = in_lesion.size - np.searchsorted(in_lesion, distinct)
-    return distinct[::-1], true_positives[::-1], (ranked.size - first_of_ties)[::-1]
+    # Sorting twice takes a fraction of the time of one sort that carries the labels along.
+    distinct, counts = np.unique(inside, return_counts=True)
+    true_positives = lesion.sum() - np.searchsorted(np.sort(inside[lesion]), distinct)
+    return distinct[::-1], true_positives[::-1], np.cumsum(counts[::-1])
 
 
 def _in_brain(
