@@ -36,7 +36,10 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Anything with a name that turns slices into a detection."""
+    """Anything with a name that turns slices into a detection.
+
+    `evaluation` calls `detect` for several subjects at once, each in a thread.
+    """
 
     @property
     def name(self) -> str: ...
