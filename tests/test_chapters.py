@@ -236,7 +236,7 @@ def code_of(path: Path) -> str:
 
 
 def test_every_public_name_is_used_in_the_book() -> None:
-    """In a cell, not only in the text: those in backticks beside their module in CONTRIBUTING.md."""
+    """In a cell, not only in the text: those that CONTRIBUTING.md lists beside their module."""
     table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `\w+`[^|]* \| ([^|]+) \|$", table, re.MULTILINE)
     names = {name for holds in rows for name in re.findall(r"`([A-Za-z_]\w*)`", holds)}
