@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from maskdiff_edu import anomaly, metrics
 from maskdiff_edu.anomaly import RESIDUAL_KINDS
 from maskdiff_edu.cohorts import cohort_seeds, make_member
 from maskdiff_edu.detectors import Detection, anomaly_map_of
-from maskdiff_edu.models import BASELINES, DetectorSettings, Method, baselines
+from maskdiff_edu.models import BASELINES, Method, baselines
 from maskdiff_edu.scoring import lesion_metrics, on_scan_grid
 from maskdiff_edu.volumes import Scan, Slices, to_slices
 
@@ -22,15 +21,6 @@ T = TypeVar("T")
 Load = Callable[[], Scan]  # such as `ScanFiles.load`
 METHOD, LESION = "method", "lesion"  # beside the names of the baselines
 MOST_AT_A_TIME = 8  # subjects
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A scan with all that needs no network."""
-
-    scan: Scan
-    slices: Slices
-    baselines: dict[str, Detection]
 
 
 def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load]:
@@ -41,9 +31,9 @@ def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load
 def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> float:
     """The threshold that a share `fpr` of these healthy subjects' voxels exceeds (2 mm grid)."""
 
-    def detect(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
-        found = method.detector.detect(prepared.slices)
-        return found.anomaly_map[:, 0].numpy(), prepared.slices.brain_masks[:, 0].numpy()
+    def detect(_: Scan, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
+        found = method.detector.detect(slices)
+        return found.anomaly_map[:, 0].numpy(), slices.brain_masks[:, 0].numpy()
 
     every = tqdm(_each(subjects, method, detect), "controls", len(subjects), unit="subject")
     maps, brain_masks = zip(*every, strict=True)
@@ -78,10 +68,12 @@ def evaluate_group(
     method, both intensity baselines and the method's map from the other kind of residual.
     """
 
-    def examine(prepared: Prepared) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        found = method.detector.detect(prepared.slices)
-        detections = {METHOD: found, **_other_residual(found, prepared, method)}
-        return _measure(prepared, {**detections, **prepared.baselines}, threshold)
+    def examine(scan: Scan, slices: Slices) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        found = method.detector.detect(slices)
+        detections = {METHOD: found, **_other_residual(found, slices, method)}
+        for baseline in baselines(method.settings.postprocessing):
+            detections[baseline.name] = baseline.detect(slices)
+        return _measure(scan, slices, detections, threshold)
 
     subjects, voxels = [], []
     for subject, inside in tqdm(_each(loads, method, examine), name, len(loads), unit="subject"):
@@ -117,10 +109,9 @@ def evaluate_group(
 
 
 def _measure(
-    prepared: Prepared, detections: Mapping[str, Detection], threshold: float | None
+    scan: Scan, slices: Slices, detections: Mapping[str, Detection], threshold: float | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One subject's numbers, and the brain voxels of its maps and of its lesion mask."""
-    scan, slices = prepared.scan, prepared.slices
     brain_masks = slices.brain_masks[:, 0].numpy()
     volumes = {name: on_scan_grid(found, slices, scan) for name, found in detections.items()}
     lesion = np.zeros_like(scan.brain_mask) if scan.lesion_mask is None else scan.lesion_mask
@@ -146,14 +137,17 @@ def _measure(
     return subject, {**inside, LESION: lesion[scan.brain_mask]}
 
 
-def _other_residual(found: Detection, prepared: Prepared, method: Method) -> dict[str, Detection]:
+def _other_residual(found: Detection, slices: Slices, method: Method) -> dict[str, Detection]:
     """The same reconstruction, scored by the kind of residual that the method does not use."""
     if found.reconstruction is None:
         return {}
     [other] = {*RESIDUAL_KINDS} - {method.settings.residual}
-    slices, settings = prepared.slices, method.settings.postprocessing
     values = anomaly.residual(slices.images, found.reconstruction, other)
-    return {f"{other} residual": Detection(anomaly_map_of(values, slices, settings))}
+    return {
+        f"{other} residual": Detection(
+            anomaly_map_of(values, slices, method.settings.postprocessing)
+        )
+    }
 
 
 def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
@@ -194,25 +188,25 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
     return {"value": value, "ci": [low, high]}
 
 
-def _each(loads: Sequence[Load], method: Method, examine: Callable[[Prepared], T]) -> Iterator[T]:
+def _each(
+    loads: Sequence[Load], method: Method, examine: Callable[[Scan, Slices], T]
+) -> Iterator[T]:
     """What `examine` says of every subject, in order, several subjects at a time.
 
     A subject is made, reconstructed and measured in one thread: those of different subjects never
     wait for each other, as those of one matrix product do. Nearly all of the work is done outside
     of Python's global lock.
     """
+
+    def examine_one(load: Load) -> T:
+        scan = load()
+        return examine(scan, to_slices(scan, method.settings.normalise))
+
     threads = torch.get_num_threads()
     subjects = min(MOST_AT_A_TIME, threads)
     torch.set_num_threads(max(1, threads // subjects))
     try:
         with ThreadPoolExecutor(subjects) as executor:
-            yield from executor.map(lambda load: examine(_prepare(load, method.settings)), loads)
+            yield from executor.map(examine_one, loads)
     finally:
         torch.set_num_threads(threads)
-
-
-def _prepare(load: Load, settings: DetectorSettings) -> Prepared:
-    scan = load()
-    slices = to_slices(scan, settings.normalise)
-    found = {d.name: d.detect(slices) for d in baselines(settings.postprocessing)}
-    return Prepared(scan, slices, found)
