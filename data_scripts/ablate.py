@@ -23,11 +23,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from maskdiff_edu import anomaly, metrics, objectives
-from maskdiff_edu.checkpoints import load_pretrained, write_atomic
-from maskdiff_edu.cohorts import SlicePool, cohort_seeds, make_cohort
-from maskdiff_edu.detectors import MaskedDDPM
-from maskdiff_edu.masks import (
+from maskdiff_edu.brains import cohort_seeds, make_cohort
+from maskdiff_edu.detection import MaskedDDPM, anomaly, metrics
+from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
     FPM,
     IPM,
@@ -37,19 +35,23 @@ from maskdiff_edu.masks import (
     Corruption,
     FPMCutMix,
     PatchSettings,
+    Schedule,
+    UNet,
     draw_patches,
+    objectives,
 )
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.train import (
-    CHECKPOINT,
+from maskdiff_edu.files import write_atomic
+from maskdiff_edu.scans import Slices, to_slices
+from maskdiff_edu.training import (
     PRESETS,
+    SlicePool,
     TrainConfig,
+    load_pretrained,
     make_noise,
     make_schedule,
     train,
 )
-from maskdiff_edu.unet import UNet
-from maskdiff_edu.volumes import Slices, to_slices
+from maskdiff_edu.training.loop import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "ablations"

@@ -15,10 +15,10 @@ from ablate import SUBJECTS, validation_slices
 from scipy import ndimage
 from tqdm import tqdm
 
-from maskdiff_edu import anomaly, metrics, models, runs
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.cohorts import make_cohort
-from maskdiff_edu.volumes import Slices, to_slices
+from maskdiff_edu.brains import make_cohort
+from maskdiff_edu.detection import PostProcessing, anomaly, metrics, models
+from maskdiff_edu.evaluation import runs
+from maskdiff_edu.scans import Slices, to_slices
 
 RESULT = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results" / "scoring.json"
 TIMES, DRAWS = (150, 200, 250), 4

@@ -20,9 +20,9 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
 
 import maskdiff_edu
-from maskdiff_edu.diffusion import Model, Noise, ToX0
-from maskdiff_edu.evaluation import Load
-from maskdiff_edu.masks import Corruption
+from maskdiff_edu.diffusion import Corruption
+from maskdiff_edu.diffusion.sampling import Model, Noise, ToX0
+from maskdiff_edu.evaluation.groups import Load
 
 # What stands in backticks, *emphasis*, and examples: from the first >>> to a blank line.
 AS_IT_IS = re.compile(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 
-from maskdiff_edu.cohorts import make_cohort
-from maskdiff_edu.models import build_detector
-from maskdiff_edu.plots import show_detection
-from maskdiff_edu.volumes import to_slices
+from maskdiff_edu.brains import make_cohort
+from maskdiff_edu.detection import build_detector
+from maskdiff_edu.scans import to_slices
+from maskdiff_edu.show import show_detection
 
 
 def main(out: Path = Path("book/_static/overview.png")) -> None:

@@ -23,7 +23,7 @@ STAGES = ("train", "choose", "evaluate")
 
 def edu(*arguments: object) -> None:
     """Run one command of the package, and stop where it fails."""
-    command = [sys.executable, "-m", "maskdiff_edu.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "maskdiff_edu", *map(str, arguments)]
     print("maskdiff-edu", *map(str, arguments), flush=True)
     subprocess.run(command, check=True)
 

@@ -23,14 +23,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from maskdiff_edu import anomaly, atlas, fields, intensity, metrics, models, runs
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.cohorts import encode_slices, vary_slices
-from maskdiff_edu.detectors import MaskedDDPM
-from maskdiff_edu.folders import find_scans
-from maskdiff_edu.selection import Grid
-from maskdiff_edu.train import MODEL, PRESETS, fit
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.brains import atlas, fields
+from maskdiff_edu.detection import MaskedDDPM, PostProcessing, anomaly, metrics, models
+from maskdiff_edu.evaluation import Grid, runs
+from maskdiff_edu.scans import Slices, find_scans, intensity
+from maskdiff_edu.training import PRESETS, fit
+from maskdiff_edu.training.loop import MODEL
+from maskdiff_edu.training.pool import encode_slices, vary_slices
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = ROOT / "runs"

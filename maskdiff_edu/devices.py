@@ -23,8 +23,8 @@ class Processes:
     slice(4, 8, None)
     """
 
-    rank: int = 0  # which one this is; 0 writes the files
-    local_rank: int = 0  # which one on its machine, which is the GPU it uses
+    rank: int = 0  #: which one this is; 0 writes the files
+    local_rank: int = 0  #: which one on its machine, which is the GPU it uses
     count: int = 1
 
     def share(self, batch_size: int) -> slice:

@@ -15,12 +15,18 @@ from functools import partial
 import numpy as np
 import torch
 
-from maskdiff_edu import masks
-from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.masks import FPM, IPM, BandSettings, PatchSettings
-from maskdiff_edu.noise import fractal_noise, octave_spectrum
-from maskdiff_edu.objectives import draw_t
-from maskdiff_edu.train import (
+from maskdiff_edu.diffusion import (
+    FPM,
+    IPM,
+    BandSettings,
+    PatchSettings,
+    add_noise,
+    draw_t,
+    fractal_noise,
+    masks,
+)
+from maskdiff_edu.diffusion.noise import octave_spectrum
+from maskdiff_edu.training import (
     PRESETS,
     TrainConfig,
     denoising_loss,
@@ -28,7 +34,7 @@ from maskdiff_edu.train import (
     make_noise,
     make_schedule,
 )
-from maskdiff_edu.train_state import TrainState
+from maskdiff_edu.training.state import TrainState
 
 PATCHES = {
     "paper": masks.PAPER_PATCHES,

@@ -3,7 +3,8 @@
 import tempfile
 import time
 
-from maskdiff_edu.cohorts import SlicePool, cohort_seeds
+from maskdiff_edu.brains import cohort_seeds
+from maskdiff_edu.training import SlicePool
 
 SUBJECTS = 20
 TRAINING = 300  # subjects that a preset trains on

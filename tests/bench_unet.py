@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskdiff_edu.devices import autocast, choose_precision
-from maskdiff_edu.diffusion import add_noise, reconstruct
-from maskdiff_edu.noise import fractal_noise
-from maskdiff_edu.objectives import draw_t, loss
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.unet import UNet, UNetConfig
+from maskdiff_edu.diffusion import (
+    Schedule,
+    UNet,
+    UNetConfig,
+    add_noise,
+    draw_t,
+    fractal_noise,
+    loss,
+    reconstruct,
+)
 
 BATCH = 8
 SIDE = 96

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import torch
 
-from maskdiff_edu.masks import apply_bands
+from maskdiff_edu.diffusion import apply_bands
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "own_mask.ipynb"
 

@@ -5,17 +5,19 @@ import pytest
 import torch
 from scipy import ndimage
 
-from maskdiff_edu.anomaly import (
+from maskdiff_edu.detection import (
     PostProcessing,
-    erode_brain,
-    gaussian_filter,
-    median_filter,
     postprocess,
-    remove_small_components,
     residual,
     slice_scores,
     threshold_from_healthy,
     volume_score,
+)
+from maskdiff_edu.detection.anomaly import (
+    erode_brain,
+    gaussian_filter,
+    median_filter,
+    remove_small_components,
 )
 
 

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from maskdiff_edu.atlas import load_atlas, load_template
-from maskdiff_edu.volumes import to_slices
+from maskdiff_edu.brains import load_atlas, load_template
+from maskdiff_edu.scans import to_slices
 
 SHA256 = {  # first 16 digits; data_scripts/build_atlas.py remakes the arrays
     "gm": "6eab8a9f3b362bbe",

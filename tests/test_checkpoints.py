@@ -10,17 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from maskdiff_edu import checkpoints
-from maskdiff_edu.checkpoints import (
-    CheckpointError,
-    available_models,
-    load_checkpoint,
-    load_pretrained,
-    save_checkpoint,
-    save_model,
-    write_atomic,
-)
-from maskdiff_edu.unet import PRESETS, UNet, UNetConfig
+from maskdiff_edu.diffusion import NETWORKS, UNet, UNetConfig
+from maskdiff_edu.errors import CheckpointError
+from maskdiff_edu.files import write_atomic
+from maskdiff_edu.training import available_models, checkpoints, load_pretrained
+from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint, save_model
 
 CONFIG = UNetConfig((8, 16), 1, 2, True, False, 8, 8)
 ABOUT = {"unet": dataclasses.asdict(CONFIG)}
@@ -81,7 +75,7 @@ def test_the_card_may_be_edited_and_may_be_absent(path):
 
 
 def test_tiny_takes_less_than_three_megabytes(tmp_path):
-    save_model(tmp_path / "m.safetensors", UNet(PRESETS["tiny"]), {})
+    save_model(tmp_path / "m.safetensors", UNet(NETWORKS["tiny"]), {})
     assert (tmp_path / "m.safetensors").stat().st_size < 3_000_000
 
 

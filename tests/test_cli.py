@@ -16,13 +16,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from maskdiff_edu import cli_models, evaluation, models
-from maskdiff_edu.atlas import load_template
-from maskdiff_edu.checkpoints import load_pretrained, save_model
+from maskdiff_edu.brains import cohort_seeds, load_template
 from maskdiff_edu.cli import app
-from maskdiff_edu.cohorts import SlicePool, cohort_seeds
-from maskdiff_edu.train import CHECKPOINT, PRESETS, Cost
-from maskdiff_edu.unet import UNet, UNetConfig
+from maskdiff_edu.cli import training as cli_training
+from maskdiff_edu.detection import models
+from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.evaluation import groups
+from maskdiff_edu.training import PRESETS, SlicePool, load_pretrained
+from maskdiff_edu.training.checkpoints import save_model
+from maskdiff_edu.training.cost import Cost
+from maskdiff_edu.training.loop import CHECKPOINT
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 SHAPE = (48, 60, 12)
@@ -252,7 +255,7 @@ def test_phantom_writes_subjects_that_score_reads(tmp_path):
 
 
 def start(*words, cwd):
-    command = [sys.executable, "-m", "maskdiff_edu.cli", *map(str, words)]
+    command = [sys.executable, "-m", "maskdiff_edu", *map(str, words)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A test run that was started in the background ignores SIGINT, and children inherit that.
@@ -313,7 +316,7 @@ def test_ctrl_c_in_a_training_says_how_to_go_on(healthy, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli_models.training, "fit", interrupted)
+    monkeypatch.setattr(cli_training.training, "fit", interrupted)
     out = tmp_path / "model"
     done = run("train", "--preset", "ddpm", "--data", healthy, "--steps", 1, "--out", out)
     assert done.exit_code == 130
@@ -329,7 +332,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch):
         seen.append((config, pool.description, len(pool)))
         return costs.pop(0)
 
-    monkeypatch.setattr(cli_models.training, "dry_run", dry_run)
+    monkeypatch.setattr(cli_training.training, "dry_run", dry_run)
     command = ("train", "--preset", "fpm-cm", "--steps", 120, "--dry-run", "--out", tmp_path / "o")
     done = run(*command)
     assert done.exit_code == 0, done.output
@@ -424,7 +427,7 @@ def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monke
 
 def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, monkeypatch):
     """Small stand-ins for the subjects: the path from numbers to card is what is tested."""
-    monkeypatch.setattr(evaluation, "make_member", stand_in)
+    monkeypatch.setattr(groups, "make_member", stand_in)
     model = tmp_path / "copy.safetensors"
     for ending in (".safetensors", ".json"):
         model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
@@ -453,7 +456,7 @@ def the_run(folder):
 
 
 def test_choose_writes_the_best_settings_into_the_card(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "make_member", stand_in)
+    monkeypatch.setattr(groups, "make_member", stand_in)
     model = tmp_path / "copy.safetensors"
     for ending in (".safetensors", ".json"):
         model.with_suffix(ending).write_bytes(weights.with_suffix(ending).read_bytes())
@@ -473,7 +476,7 @@ def test_choose_writes_the_best_settings_into_the_card(weights, tmp_path, monkey
 
 
 def test_compare_writes_table_and_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "make_member", stand_in)
+    monkeypatch.setattr(groups, "make_member", stand_in)
     results = tmp_path / "results"
     for model in ("intensity", "intensity-equalised"):
         kinds = ("--kinds", "ms", "--n", 3, "--n-validation", 1)
@@ -495,7 +498,7 @@ def stand_in(seed, cohort, contrast):
         lesion_mask = np.zeros_like(lesion_mask)
     noise = np.random.default_rng(seed).normal(0, 3, SHAPE) * brain_mask
     image = (image + noise).astype(np.float32)
-    return evaluation.Scan(image, brain_mask, AFFINE, f"{cohort}-{seed}", lesion_mask)
+    return groups.Scan(image, brain_mask, AFFINE, f"{cohort}-{seed}", lesion_mask)
 
 
 def test_help_gives_examples():

@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu.cohorts import (
-    COHORT_SIZE,
-    COHORTS,
-    SPLITS,
-    SlicePool,
-    cohort_seeds,
-    encode_slices,
-    make_cohort,
-)
-from maskdiff_edu.folders import find_scans, write_subject
-from maskdiff_edu.phantom import make_subject
-from maskdiff_edu.volumes import to_slices
+from maskdiff_edu.brains import SPLITS, cohort_seeds, make_cohort, make_subject
+from maskdiff_edu.brains.cohorts import COHORT_SIZE, COHORTS
+from maskdiff_edu.scans import find_scans, to_slices, write_subject
+from maskdiff_edu.training import SlicePool
+from maskdiff_edu.training.pool import encode_slices
 
 
 @pytest.fixture(scope="module")

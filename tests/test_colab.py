@@ -9,9 +9,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from maskdiff_edu.cohorts import make_cohort
-from maskdiff_edu.folders import write_subject
-from maskdiff_edu.scoring import OUTPUTS
+from maskdiff_edu.brains import make_cohort
+from maskdiff_edu.scans import write_subject
+from maskdiff_edu.show.report import OUTPUTS
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = [
@@ -96,7 +96,7 @@ def test_a_training_goes_into_the_results(
 ) -> None:
     from dataclasses import replace
 
-    from maskdiff_edu import train
+    from maskdiff_edu.training import loop as train
 
     short = replace(train.PRESETS["ipm"], steps=2, batch_size=2, n_subjects=1)
     monkeypatch.setitem(train.PRESETS, "ipm", short)

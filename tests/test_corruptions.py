@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch.testing import assert_close
 
-from maskdiff_edu.masks import (
+from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
     FPM,
     IPM,
@@ -26,7 +26,7 @@ from maskdiff_edu.masks import (
     draw_patches,
     no_corruption,
 )
-from maskdiff_edu.train import PRESETS, make_corruption
+from maskdiff_edu.training import PRESETS, make_corruption
 
 
 def seeded(seed):

@@ -16,21 +16,18 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from maskdiff_edu import checkpoints
-from maskdiff_edu.checkpoints import (
-    CheckpointError,
-    available_models,
+from maskdiff_edu.detection import DetectorSettings, build_method
+from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.errors import CheckpointError
+from maskdiff_edu.files import write_atomic
+from maskdiff_edu.training import PRESETS, available_models, checkpoints, load_pretrained
+from maskdiff_edu.training.checkpoints import (
     checksum,
     load_checkpoint,
     load_model,
-    load_pretrained,
     save_checkpoint,
     save_model,
-    write_atomic,
 )
-from maskdiff_edu.models import DetectorSettings, build_method
-from maskdiff_edu.train import PRESETS
-from maskdiff_edu.unet import UNet, UNetConfig
 
 CONFIG = UNetConfig((4,), 1, 4, False, False, 2, 2)
 ABOUT = {"unet": dataclasses.asdict(CONFIG), "train": {"lr": 0.5}, "step": 1234}

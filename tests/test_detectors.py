@@ -6,13 +6,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from maskdiff_edu import anomaly
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.detectors import IntensityDetector, MaskedDDPM
-from maskdiff_edu.diffusion import reconstruct
-from maskdiff_edu.noise import gaussian_noise
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.detection import IntensityDetector, MaskedDDPM, PostProcessing, anomaly
+from maskdiff_edu.diffusion import Schedule, gaussian_noise, reconstruct
+from maskdiff_edu.scans import Slices
 
 AS_IT_IS = PostProcessing(erosions=0, median_size=1)
 N, SIDE = 7, 32

@@ -21,13 +21,27 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from maskdiff_edu import objectives
 from maskdiff_edu.devices import Processes, choose_device, choose_precision, peak_memory
-from maskdiff_edu.diffusion import reconstruct, reconstruct_by_chain
-from maskdiff_edu.masks import FPM, IPM, MIXED_BANDS, PAPER_PATCHES, RELEASED_PATCHES
-from maskdiff_edu.train import PRESETS, denoising_loss, make_corruption, make_noise, make_schedule
-from maskdiff_edu.unet import PRESETS as UNETS
-from maskdiff_edu.unet import UNet, UNetConfig
+from maskdiff_edu.diffusion import (
+    FPM,
+    IPM,
+    MIXED_BANDS,
+    NETWORKS,
+    PAPER_PATCHES,
+    RELEASED_PATCHES,
+    UNet,
+    UNetConfig,
+    objectives,
+    reconstruct,
+    reconstruct_by_chain,
+)
+from maskdiff_edu.training import (
+    PRESETS,
+    denoising_loss,
+    make_corruption,
+    make_noise,
+    make_schedule,
+)
 
 SMALL = UNetConfig((8,), 1, 2, True, True, 8, 8)
 BY_PRESET = {name: make_corruption(config) for name, config in PRESETS.items()}
@@ -162,10 +176,10 @@ def test_a_reconstruction_stays_on_its_device_and_waits_for_nothing(settings, de
 
 
 @both_devices
-@pytest.mark.parametrize("name", UNETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_networks_stay_on_their_device(name, device):
     with pretend(device):
-        model, weights = a_network(device, UNETS[name], learns=device == "meta")
+        model, weights = a_network(device, NETWORKS[name], learns=device == "meta")
         x_0_hat = model(a_batch(device)[0], torch.empty(4, device=device, dtype=torch.long))
         assert x_0_hat.shape == (4, 1, 96, 96) and x_0_hat.device.type == device
     if device == "meta":

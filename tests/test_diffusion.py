@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from maskdiff_edu import objectives
 from maskdiff_edu.diffusion import (
+    Schedule,
     add_noise,
     ddim_step,
     ddpm_step,
+    fractal_noise,
+    gaussian_noise,
+    objectives,
     posterior,
     reconstruct,
     reconstruct_by_chain,
     sample,
 )
-from maskdiff_edu.noise import fractal_noise, gaussian_noise
-from maskdiff_edu.schedule import Schedule
 
 both_schedules = pytest.mark.parametrize("name", ["linear", "cosine"])
 

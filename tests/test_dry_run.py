@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maskdiff_edu import cohorts
-from maskdiff_edu import train as training
-from maskdiff_edu.cohorts import SlicePool
-from maskdiff_edu.train import PRESETS, Step, TrainConfig, dry_run, train
-from maskdiff_edu.train_state import TrainState
+from maskdiff_edu import training
+from maskdiff_edu.brains import cohorts
+from maskdiff_edu.training import PRESETS, SlicePool, Step, TrainConfig, dry_run, train
+from maskdiff_edu.training.state import TrainState
 
 CONFIG = replace(PRESETS["fpm-cm"], batch_size=2, steps=3)
 

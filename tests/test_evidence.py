@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from train_discs import Discs
 
-from maskdiff_edu import atlas, runs
-from maskdiff_edu.checkpoints import MODELS, available_models
-from maskdiff_edu.cohorts import COHORTS, cohort_seeds
-from maskdiff_edu.models import build_method
-from maskdiff_edu.train import PRESETS
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.brains import atlas, cohort_seeds
+from maskdiff_edu.brains.cohorts import COHORTS
+from maskdiff_edu.detection import build_method
+from maskdiff_edu.evaluation import runs
+from maskdiff_edu.scans import Slices
+from maskdiff_edu.training import PRESETS, available_models
+from maskdiff_edu.training.checkpoints import MODELS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "data_scripts"
 

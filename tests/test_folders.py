@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskdiff_edu.folders import find_scans, write_subject
-from maskdiff_edu.volumes import Scan, ScanError, save_volume
+from maskdiff_edu.errors import ScanError
+from maskdiff_edu.scans import Scan, find_scans, save_volume, write_subject
 
 REAL = os.environ.get("MASKDIFF_REAL")
 

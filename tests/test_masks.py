@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.masks import (
+from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
     FPM,
     IPM,
@@ -21,17 +20,20 @@ from maskdiff_edu.masks import (
     BandSettings,
     FPMCutMix,
     PatchSettings,
+    Schedule,
+    add_noise,
     apply_bands,
     apply_patches,
     cutmix,
     draw_bands,
     draw_patches,
-    mirror,
+    draw_t,
+    fractal_noise,
+    loss,
     no_corruption,
+    target,
 )
-from maskdiff_edu.noise import fractal_noise
-from maskdiff_edu.objectives import draw_t, loss, target
-from maskdiff_edu.schedule import Schedule
+from maskdiff_edu.diffusion.masks import mirror
 
 PATCHES = {"paper": PAPER_PATCHES, "released": RELEASED_PATCHES, "broad": BROAD_PATCHES}
 BANDS = {

@@ -14,8 +14,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from maskdiff_edu import metrics
-from maskdiff_edu.metrics import (
+from maskdiff_edu.detection import (
     auprc,
     auroc,
     best_dice,
@@ -24,6 +23,7 @@ from maskdiff_edu.metrics import (
     dice_at_threshold,
     l1,
     lesion_detection,
+    metrics,
     paired_difference,
     pooled,
 )

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maskdiff_edu.noise import fractal_noise, gaussian_noise
+from maskdiff_edu.diffusion import fractal_noise, gaussian_noise
 
 KINDS = pytest.mark.parametrize("noise", [gaussian_noise, fractal_noise])
 

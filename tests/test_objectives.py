@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from maskdiff_edu.diffusion import add_noise
-from maskdiff_edu.objectives import box_grid, draw_box, draw_t, loss, target, to_x_0
-from maskdiff_edu.schedule import Schedule
+from maskdiff_edu.diffusion import Schedule, add_noise, draw_t, loss, target, to_x_0
+from maskdiff_edu.diffusion.objectives import box_grid, draw_box
 
 KINDS = ["x_0", "eps", "v"]
 SCHEDULES = {

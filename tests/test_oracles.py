@@ -7,12 +7,17 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from maskdiff_edu import objectives
-from maskdiff_edu.diffusion import add_noise, reconstruct, reconstruct_by_chain, sample
-from maskdiff_edu.masks import cutmix
-from maskdiff_edu.noise import gaussian_noise
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.train import TrainConfig, make_schedule, train
+from maskdiff_edu.diffusion import (
+    Schedule,
+    add_noise,
+    cutmix,
+    gaussian_noise,
+    objectives,
+    reconstruct,
+    reconstruct_by_chain,
+    sample,
+)
+from maskdiff_edu.training import TrainConfig, make_schedule, train
 
 SCHEDULE = Schedule.linear()
 MEAN, SPREAD = 0.3, 0.4  # of the Gaussian images

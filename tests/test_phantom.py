@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu.atlas import load_atlas
-from maskdiff_edu.fields import blur_scan, smooth_field
-from maskdiff_edu.phantom import SubjectParams, draw_subject, make_subject, render_subject
-from maskdiff_edu.volumes import to_slices, to_volume
+from maskdiff_edu.brains import (
+    SubjectParams,
+    draw_subject,
+    load_atlas,
+    make_subject,
+    render_subject,
+)
+from maskdiff_edu.brains.fields import blur_scan, smooth_field
+from maskdiff_edu.scans import to_slices, to_volume
 
 CONTRASTS = ("t2", "t1")
 

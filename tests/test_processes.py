@@ -15,12 +15,12 @@ from torch.testing import assert_close
 from train_discs import Discs
 from train_shared import CONFIG, STEPS
 
-from maskdiff_edu.checkpoints import load_checkpoint
-from maskdiff_edu.cohorts import SlicePool
 from maskdiff_edu.devices import Processes
-from maskdiff_edu.folders import find_scans
-from maskdiff_edu.masks import no_corruption
-from maskdiff_edu.train import CHECKPOINT, denoising_loss, make_schedule, train
+from maskdiff_edu.diffusion import no_corruption
+from maskdiff_edu.scans import find_scans
+from maskdiff_edu.training import SlicePool, denoising_loss, make_schedule, train
+from maskdiff_edu.training.checkpoints import load_checkpoint
+from maskdiff_edu.training.loop import CHECKPOINT
 
 SCRIPT = Path(__file__).with_name("train_shared.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -104,7 +104,7 @@ def test_the_command_trains_with_two_processes(data, tmp_path):
     words = ("train", "--preset", "pddpm", "--data", data, "--steps", 1, "--out", out)
     environment = {"MASKDIFF_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*TORCHRUN, "-m", "maskdiff_edu.cli", *map(str, words)],
+        [*TORCHRUN, "-m", "maskdiff_edu", *map(str, words)],
         env=os.environ | environment, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

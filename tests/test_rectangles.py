@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu.rectangles import as_numbers, between, newly_hidden, trace_first, union
+from maskdiff_edu.diffusion.masks import as_numbers, between, newly_hidden, trace_first, union
 
 
 def painted_by(inside_rows, inside_columns):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu import plots, report
-from maskdiff_edu.detectors import Detection
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.detection import Detection
+from maskdiff_edu.scans import Slices
+from maskdiff_edu.show import plots, report
 
 N, SIDE = 12, 32
 HOSTILE = '<script src="https://example.org/x.js"></script>"&'

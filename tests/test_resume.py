@@ -12,12 +12,12 @@ import torch
 from torch.testing import assert_close
 from train_discs import CONFIG, Discs
 
-from maskdiff_edu.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from maskdiff_edu.cohorts import SlicePool
-from maskdiff_edu.folders import ScanFiles
-from maskdiff_edu.masks import FPM, IPM, PatchSettings, no_corruption
-from maskdiff_edu.train import CHECKPOINT, TrainConfig, fit, train
-from maskdiff_edu.unet import UNet, UNetConfig
+from maskdiff_edu.diffusion import FPM, IPM, PatchSettings, UNet, UNetConfig, no_corruption
+from maskdiff_edu.errors import CheckpointError
+from maskdiff_edu.scans import ScanFiles
+from maskdiff_edu.training import SlicePool, TrainConfig, fit, train
+from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint
+from maskdiff_edu.training.loop import CHECKPOINT
 
 TWO, THREE = replace(CONFIG, steps=2), replace(CONFIG, steps=3)
 SHAPE = UNetConfig((8, 16), 1, 2, True, False, 8, 8)

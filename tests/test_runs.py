@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu import evaluation, metrics, runs
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.detectors import Detection
-from maskdiff_edu.models import DetectorSettings, Method, build_method
-from maskdiff_edu.volumes import Scan
+from maskdiff_edu.detection import (
+    Detection,
+    DetectorSettings,
+    Method,
+    PostProcessing,
+    build_method,
+    metrics,
+)
+from maskdiff_edu.evaluation import groups, runs
+from maskdiff_edu.scans import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -50,7 +55,7 @@ def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
 def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatch):
     method, groups = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
     whole = runs.measure(tmp_path / "whole", method, groups)[1]
-    measured, evaluate_group = [], evaluation.evaluate_group
+    measured, evaluate_group = [], groups.evaluate_group
 
     def fails_at_b(name, *arguments):
         measured.append(name)
@@ -58,7 +63,7 @@ def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return evaluate_group(name, *arguments)
 
-    monkeypatch.setattr(evaluation, "evaluate_group", fails_at_b)
+    monkeypatch.setattr(groups, "evaluate_group", fails_at_b)
     with pytest.raises(KeyboardInterrupt):
         runs.measure(tmp_path / "part", method, groups)
     resumed = runs.measure(tmp_path / "part", method, groups)[1]
@@ -153,7 +158,7 @@ def test_subjects_at_a_time_share_the_threads_and_stay_in_order():
         for threads, each in ((1, 1), (4, 1), (20, 2)):  # 8 subjects at most
             torch.set_num_threads(threads)
             detector.threads.clear()
-            found = evaluation.evaluate_group("ms", method, loads(9))
+            found = groups.evaluate_group("ms", method, loads(9))
             assert [subject["name"] for subject in found["subjects"]] == [f"s{i}" for i in range(9)]
             assert detector.threads == {each}
             assert torch.get_num_threads() == threads
@@ -166,4 +171,4 @@ def test_an_error_in_one_subject_reaches_the_caller():
         raise ValueError("no such scan")
 
     with pytest.raises(ValueError, match="no such scan"):
-        evaluation.evaluate_group("ms", build_method("intensity"), [*loads(2), broken, *loads(2)])
+        groups.evaluate_group("ms", build_method("intensity"), [*loads(2), broken, *loads(2)])

@@ -4,7 +4,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch.testing import assert_close
 
-from maskdiff_edu.schedule import Schedule, cosine_betas, linear_betas
+from maskdiff_edu.diffusion import Schedule
+from maskdiff_edu.diffusion.schedule import cosine_betas, linear_betas
 
 NAMES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 

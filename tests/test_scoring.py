@@ -9,18 +9,24 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from maskdiff_edu import models
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.atlas import load_template
-from maskdiff_edu.checkpoints import available_models
-from maskdiff_edu.detectors import Detection, MaskedDDPM
-from maskdiff_edu.lesions import add_lesions
-from maskdiff_edu.models import DetectorSettings, Method, build_method
-from maskdiff_edu.outputs import whole_folder
-from maskdiff_edu.phantom import make_subject
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.scoring import OUTPUTS, score_scan, write_scored
-from maskdiff_edu.volumes import ScanError, load_scan, to_slices
+from maskdiff_edu.brains import add_lesions, load_template, make_subject
+from maskdiff_edu.detection import (
+    Detection,
+    DetectorSettings,
+    MaskedDDPM,
+    Method,
+    PostProcessing,
+    build_method,
+    models,
+    score_scan,
+)
+from maskdiff_edu.diffusion import Schedule
+from maskdiff_edu.errors import ScanError
+from maskdiff_edu.files import whole_folder
+from maskdiff_edu.scans import load_scan, to_slices
+from maskdiff_edu.show import write_scored
+from maskdiff_edu.show.report import OUTPUTS
+from maskdiff_edu.training import available_models
 
 INTENSITY = build_method("intensity")
 AS_IT_IS = PostProcessing(erosions=0, median_size=1)

@@ -11,11 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskdiff_edu.anomaly import PostProcessing
-from maskdiff_edu.checks import require_number, require_rise
-from maskdiff_edu.detectors import MAX_NOISINGS, MaskedDDPM
-from maskdiff_edu.diffusion import ddim_step, reconstruct
-from maskdiff_edu.masks import (
+from maskdiff_edu.detection import MaskedDDPM, PostProcessing
+from maskdiff_edu.detection.detectors import MAX_NOISINGS
+from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
     MIXED_BANDS,
     PAPER_PATCHES,
@@ -23,12 +21,16 @@ from maskdiff_edu.masks import (
     RELEASED_PATCHES,
     BandSettings,
     PatchSettings,
+    Schedule,
+    UNetConfig,
+    ddim_step,
+    fractal_noise,
+    reconstruct,
 )
-from maskdiff_edu.noise import fractal_noise
-from maskdiff_edu.objectives import box_grid, draw_box
-from maskdiff_edu.schedule import Schedule
-from maskdiff_edu.train_config import PRESETS, TrainConfig, make_corruption
-from maskdiff_edu.unet import Attention, UNetConfig
+from maskdiff_edu.diffusion.objectives import box_grid, draw_box
+from maskdiff_edu.diffusion.unet import Attention
+from maskdiff_edu.errors import require_number, require_rise
+from maskdiff_edu.training import PRESETS, TrainConfig, make_corruption
 
 FIELDS = typing.get_type_hints(TrainConfig)
 NUMBERS = [name for name, kind in FIELDS.items() if kind in (int, float)]

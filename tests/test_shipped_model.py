@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
-from maskdiff_edu import metrics
-from maskdiff_edu.anomaly import volume_score
-from maskdiff_edu.atlas import load_template
-from maskdiff_edu.checkpoints import MODELS, available_models
-from maskdiff_edu.cohorts import cohort_seeds
-from maskdiff_edu.detectors import IntensityDetector
-from maskdiff_edu.lesions import LESION_KINDS, add_lesions
-from maskdiff_edu.models import build_detector, build_method
-from maskdiff_edu.phantom import make_subject
-from maskdiff_edu.scoring import on_scan_grid, score_scan
-from maskdiff_edu.volumes import load_scan, to_slices, to_volume
+from maskdiff_edu.brains import LESION_KINDS, add_lesions, cohort_seeds, load_template, make_subject
+from maskdiff_edu.detection import (
+    IntensityDetector,
+    build_detector,
+    build_method,
+    metrics,
+    score_scan,
+    volume_score,
+)
+from maskdiff_edu.detection.scoring import on_scan_grid
+from maskdiff_edu.scans import load_scan, to_slices, to_volume
+from maskdiff_edu.training import available_models
+from maskdiff_edu.training.checkpoints import MODELS
 
 NAME = "fpm-cm"
 HIDES = {"ddpm": "none", "ipm": "ipm", "fpm": "fpm", "fpm-cm": "fpm-cm"}

@@ -19,31 +19,36 @@ from own_masks import PAGE, own_masks
 from torch.testing import assert_close
 from train_discs import CONFIG, Discs, small_network
 
-from maskdiff_edu import train as training
-from maskdiff_edu.checkpoints import (
-    CheckpointError,
-    available_models,
-    load_checkpoint,
-    load_pretrained,
-    save_checkpoint,
-)
-from maskdiff_edu.cohorts import SlicePool, cohort_seeds
+from maskdiff_edu.brains import cohort_seeds
+from maskdiff_edu.detection import build_method
 from maskdiff_edu.devices import Processes
-from maskdiff_edu.masks import FPM, IPM, BandSettings, FPMCutMix, PatchSettings, no_corruption
-from maskdiff_edu.models import build_method
-from maskdiff_edu.train import (
-    CHECKPOINT,
+from maskdiff_edu.diffusion import (
+    FPM,
+    IPM,
+    NETWORKS,
+    BandSettings,
+    FPMCutMix,
+    PatchSettings,
+    UNet,
+    no_corruption,
+)
+from maskdiff_edu.errors import CheckpointError
+from maskdiff_edu.training import (
     PRESETS,
+    SlicePool,
     TrainConfig,
+    available_models,
     denoising_loss,
     fit,
+    load_pretrained,
     make_corruption,
     make_schedule,
     train,
 )
-from maskdiff_edu.train_state import TrainState, learning_rate
-from maskdiff_edu.unet import PRESETS as UNETS
-from maskdiff_edu.unet import UNet
+from maskdiff_edu.training import loop as training
+from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint
+from maskdiff_edu.training.loop import CHECKPOINT
+from maskdiff_edu.training.state import TrainState, learning_rate
 
 CPU = torch.device("cpu")
 SCRIPT = Path(__file__).with_name("train_discs.py")
@@ -292,7 +297,7 @@ def test_the_training_of_your_own_mask_in_the_book_runs(tmp_path, monkeypatch):
 
 def test_a_training_can_start_from_another_ones_network():
     _, trained = run(replace(CONFIG, steps=3))
-    start = UNet(UNETS[CONFIG.unet])
+    start = UNet(NETWORKS[CONFIG.unet])
     start.load_state_dict(trained)
     first = next(train(replace(CONFIG, lr=0.0), Discs(), start=start, device="cpu"))
     assert_same_bits(weights(first.model), trained)

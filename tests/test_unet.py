@@ -7,15 +7,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from maskdiff_edu.unet import (
-    PRESETS,
-    Attention,
-    Block,
-    UNet,
-    UNetConfig,
-    add_coordinates,
-    time_features,
-)
+from maskdiff_edu.diffusion import NETWORKS, UNet, UNetConfig
+from maskdiff_edu.diffusion.unet import Attention, Block, add_coordinates, time_features
 
 SMALL = UNetConfig((16, 32), 1, 2, True, True, 16, 8)
 
@@ -39,7 +32,7 @@ def n_parameters(net):
 
 
 def test_tiny_is_tiny_and_answers_zero_at_first():
-    net = UNet(PRESETS["tiny"])
+    net = UNet(NETWORKS["tiny"])
     assert n_parameters(net) <= 1_400_000
     answer = net(images(2, 96), torch.tensor([50, 299]))
     assert_close(answer, torch.zeros(2, 1, 96, 96))
@@ -47,8 +40,8 @@ def test_tiny_is_tiny_and_answers_zero_at_first():
 
 def test_the_papers_net_has_its_widths_and_one_attention():
     with torch.device("meta"):
-        net = UNet(PRESETS["paper"])
-    assert PRESETS["paper"].widths == (128, 256, 256)
+        net = UNet(NETWORKS["paper"])
+    assert NETWORKS["paper"].widths == (128, 256, 256)
     (attention,) = [layer for layer in net.modules() if isinstance(layer, Attention)]
     x_t = torch.empty(2, 1, 96, 96, device="meta")
     seen = []

@@ -15,21 +15,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import affine_transform, binary_fill_holes, center_of_mass
 from scipy.spatial.transform import Rotation
 
-from maskdiff_edu import nifti
-from maskdiff_edu.atlas import load_template
-from maskdiff_edu.brain import find_brain, skull_signs
-from maskdiff_edu.grids import sample
-from maskdiff_edu.intensity import denormalise, intensity_range
-from maskdiff_edu.volumes import (
-    Scan,
-    ScanError,
-    ScanWarning,
-    load_scan,
-    normalise,
-    save_volume,
-    to_slices,
-    to_volume,
-)
+from maskdiff_edu.brains import load_template
+from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.scans import Scan, load_scan, nifti, save_volume, to_slices, to_volume
+from maskdiff_edu.scans.brain import find_brain, skull_signs
+from maskdiff_edu.scans.grids import resample
+from maskdiff_edu.scans.intensity import denormalise, intensity_range, normalise_image
 
 REAL = os.environ.get("MASKDIFF_REAL")
 needs_real = pytest.mark.skipif(not REAL, reason="MASKDIFF_REAL names no folder of real scans")
@@ -188,7 +179,7 @@ def test_a_whole_shift_is_what_interpolation_gives(start, shape, outside, fade):
         volume, np.eye(3), start, shape, order=1, cval=outside,
         mode="grid-constant" if fade else "constant",
     )  # fmt: skip
-    found = sample(volume, affine, to_affine, shape, outside, fade)
+    found = resample(volume, affine, to_affine, shape, outside, fade)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
 
@@ -207,7 +198,7 @@ def test_a_2mm_scan_is_copied_exactly(orientation):
     slices = to_slices(scan)
     assert int(slices.brain_masks.sum()) == brain.sum()  # nothing lost, nothing twice
     np.testing.assert_array_equal(
-        to_volume(slices.images, slices, scan, outside=-1.0), normalise(image, brain)
+        to_volume(slices.images, slices, scan, outside=-1.0), normalise_image(image, brain)
     )
     back = to_volume(slices.brain_masks, slices, scan)
     np.testing.assert_array_equal(back, brain.astype(np.float32))
@@ -223,7 +214,7 @@ def test_an_lps_2mm_scan_becomes_slices_by_transposing():
     # the box, 68 x 85 x 63, lies in the middle: one voxel to the right of where it was in x and y
     start = [(13 + 81 - 96) // 2, (6 + 91 - 96) // 2, 10]
     np.testing.assert_array_equal(slices.affine[:3, 3], np.array(start) * [-2, -2, 2])
-    expected = np.roll(normalise(image, brain), [-i for i in start[:2]], (0, 1))[:, :, 10:73]
+    expected = np.roll(normalise_image(image, brain), [-i for i in start[:2]], (0, 1))[:, :, 10:73]
     np.testing.assert_array_equal(slices.images[:, 0].numpy(), expected.transpose(2, 1, 0))
     assert slices.images.dtype == torch.float32 and slices.brain_masks.dtype == torch.bool
     assert int(slices.lesion_masks.sum()) == scan.lesion_mask.sum()
@@ -293,7 +284,7 @@ def test_percentile_range_and_its_inverse():
     rng = np.random.default_rng(0)
     image = rng.normal(50, 20, (20, 20, 20)).astype(np.float32)
     brain = rng.random(image.shape) > 0.5
-    scaled = normalise(image, brain)
+    scaled = normalise_image(image, brain)
     low, high = intensity_range(image, brain)
     values = np.sort(image[brain])
     assert np.mean(values < low) == pytest.approx(0.01, abs=1e-3)
@@ -316,7 +307,9 @@ def test_a_large_lesion_moves_the_percentiles_but_not_the_robust_ranges(method, 
     tissue = brain & ~lesion
 
     def shift_of_healthy_tissue(name):
-        return np.abs(normalise(healthy, brain, name) - normalise(ill, brain, name))[tissue].mean()
+        return np.abs(normalise_image(healthy, brain, name) - normalise_image(ill, brain, name))[
+            tissue
+        ].mean()
 
     assert shift_of_healthy_tissue("percentile") > 0.2
     assert shift_of_healthy_tissue(method) < 0.4 * shift_of_healthy_tissue("percentile")
@@ -337,12 +330,12 @@ def test_robust_ranges_resemble_the_percentile_range(method):
 def test_ranges_that_do_not_exist():
     image = np.ones((4, 4))
     with pytest.raises(ValueError, match="percentile, median or mode, came 'zscore'"):
-        normalise(image, image > 0, "zscore")
+        normalise_image(image, image > 0, "zscore")
     with pytest.raises(ValueError, match="came an empty one"):
-        normalise(image, image > 1)
+        normalise_image(image, image > 1)
     for method in ("percentile", "median", "mode"):
         with pytest.raises(ValueError, match="expected contrast"):
-            normalise(image, image > 0, method)
+            normalise_image(image, image > 0, method)
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -712,7 +705,7 @@ def test_a_real_patient_in_and_out():
     assert lesion_ml == pytest.approx(8.2, rel=0.15)
     # going to 2 mm and back is a blur, and nothing but a blur
     back = to_volume(slices.images, slices, scan)
-    once = normalise(scan.image, scan.brain_mask)
+    once = normalise_image(scan.image, scan.brain_mask)
     assert np.corrcoef(back[scan.brain_mask], once[scan.brain_mask])[0, 1] > 0.88
     for method in ("median", "mode"):
         robust = to_slices(scan, method)

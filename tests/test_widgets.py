@@ -17,9 +17,10 @@ import pytest
 import torch
 from browser import Shown
 
-from maskdiff_edu import masks, metrics
-from maskdiff_edu.anomaly import gaussian_filter, median_filter
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.detection import metrics
+from maskdiff_edu.detection.anomaly import gaussian_filter, median_filter
+from maskdiff_edu.diffusion import masks
+from maskdiff_edu.scans import Slices
 from maskdiff_edu.widgets import (
     BandExplorer,
     Choice,

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 import torch._dynamo  # imported by the first optimiser, for seconds: here once for all children
 
-from maskdiff_edu import checkpoints
-from maskdiff_edu.train import CHECKPOINT, PRESETS, make_generator, train
-from maskdiff_edu.unet import UNet, UNetConfig
+from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.training import PRESETS, checkpoints, train
+from maskdiff_edu.training.loop import CHECKPOINT, make_generator
 
 CONFIG = replace(PRESETS["fpm-cm"], batch_size=4, steps=12, warmup=2, precision="float32")
 

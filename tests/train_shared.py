@@ -9,9 +9,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maskdiff_edu.cohorts import SlicePool
-from maskdiff_edu.folders import ScanFiles, find_scans
-from maskdiff_edu.train import PRESETS, train
+from maskdiff_edu.scans import ScanFiles, find_scans
+from maskdiff_edu.training import PRESETS, SlicePool, train
 
 STEPS = 4
 # Boxes of 40 on slices of 96 leave smaller ones at the far edges: not all weigh the same.

@@ -16,7 +16,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-_SMALLEST_ALT = 4  # words
+_SMALLEST_ALT = 4  #: words
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.scans import Slices
 from maskdiff_edu.widgets.base import Figure, script, styles
 from maskdiff_edu.widgets.pictures import Panel, encode, look_up_table
 

@@ -11,16 +11,21 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from maskdiff_edu.masks import BandSettings, PatchSettings, draw_bands, draw_patches
-from maskdiff_edu.noise import gaussian_noise
+from maskdiff_edu.diffusion import (
+    BandSettings,
+    PatchSettings,
+    draw_bands,
+    draw_patches,
+    gaussian_noise,
+)
 from maskdiff_edu.widgets.base import Figure, script, styles
 from maskdiff_edu.widgets.pictures import look_up_table, one_slice
 
-SIZES = (0.1, 0.2, 0.3, 0.4)  # sides of the squares, as a share of the brain's rows
-HALF_WIDTHS = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)  # of a band, in bins
+SIZES = (0.1, 0.2, 0.3, 0.4)  #: sides of the squares, as a share of the brain's rows
+HALF_WIDTHS = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)  #: of a band, in bins
 MOST_PATCHES = 8
 SEEDS = 6
-_PAIRS = 4  # off-centre rectangles with their twins, as in masks.MIXED_BANDS
+_PAIRS = 4  #: off-centre rectangles with their twins, as in masks.MIXED_BANDS
 
 
 class PatchExplorer(Figure):

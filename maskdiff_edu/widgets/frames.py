@@ -17,8 +17,8 @@ Value = float | int | str
 class Frame(NamedTuple):
     """What a figure shows for one position of its controls."""
 
-    pictures: Sequence[ArrayLike]  # one slice (h, w) for each panel
-    caption: str  # the same in words: what is to be seen, with numbers
+    pictures: Sequence[ArrayLike]  #: one slice (h, w) for each panel
+    caption: str  #: the same in words: what is to be seen, with numbers
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Plot:
     """
 
     x: Sequence[float]
-    lines: Mapping[str, ArrayLike] | Callable[..., Mapping[str, ArrayLike]]  # name -> y for each x
-    axis: str | None  # the figure's axis that x stands for; None draws no marker
+    lines: Mapping[str, ArrayLike] | Callable[..., Mapping[str, ArrayLike]]  #: name -> y for each x
+    axis: str | None  #: the figure's axis that x stands for; None draws no marker
     xlabel: str
     ylabel: str
     log_y: bool = False
-    highlight: str | None = None  # the axis whose value names the line drawn thick
+    highlight: str | None = None  #: the axis whose value names the line drawn thick
 
     def __post_init__(self) -> None:
         if not callable(self.lines):

@@ -8,9 +8,9 @@ from matplotlib import colormaps
 from numpy.typing import ArrayLike
 from PIL import Image
 
-# Maps that stay readable for colour-blind readers and in print.
+#: Maps that stay readable for colour-blind readers and in print.
 COLOUR_MAPS = ("gray", "magma", "viridis", "cividis")
-_QUALITY = 75  # of lossy pictures: noise looks the same at half the size
+_QUALITY = 75  #: of lossy pictures: noise looks the same at half the size
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Panel:
 
     title: str
     cmap: str = "gray"
-    low: float = -1.0  # value of the map's darkest colour
-    high: float = 1.0  # value of its brightest one
-    lossless: bool = False  # for masks and edges; noisy pictures are half as large without
+    low: float = -1.0  #: value of the map's darkest colour
+    high: float = 1.0  #: value of its brightest one
+    lossless: bool = False  #: for masks and edges; noisy pictures are half as large without
 
     def __post_init__(self) -> None:
         if self.cmap not in COLOUR_MAPS:

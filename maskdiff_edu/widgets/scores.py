@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskdiff_edu.anomaly import erode_brain, gaussian_filter
-from maskdiff_edu.volumes import Slices
+from maskdiff_edu.detection.anomaly import erode_brain, gaussian_filter
+from maskdiff_edu.scans import Slices
 from maskdiff_edu.widgets.base import Figure, script, styles
 from maskdiff_edu.widgets.frames import Value, plain
 from maskdiff_edu.widgets.pictures import look_up_table
 
-MEDIAN_SIZES = {"none": 1, "median 3": 3, "median 5": 5}  # what the reader chooses -> voxels
-GAUSSIAN_SIGMA = 1.5  # voxels
+MEDIAN_SIZES = {"none": 1, "median 3": 3, "median 5": 5}  #: what the reader chooses -> voxels
+GAUSSIAN_SIGMA = 1.5  #: voxels
 GAUSSIAN = f"Gaussian {GAUSSIAN_SIGMA}"
 EROSIONS = (0, 1, 2, 3)
-_REACH = max(MEDIAN_SIZES.values()) // 2  # neighbouring slices that the median looks at
-_STEPS = 2**16 - 1  # the residual is stored in so many steps
+_REACH = max(MEDIAN_SIZES.values()) // 2  #: neighbouring slices that the median looks at
+_STEPS = 2**16 - 1  #: the residual is stored in so many steps
 
 
 class ScoreExplorer(Figure):

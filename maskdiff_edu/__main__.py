@@ -1,0 +1,5 @@
+"""`python -m maskdiff_edu` is `maskdiff-edu`."""
+
+from maskdiff_edu.cli import app
+
+app()

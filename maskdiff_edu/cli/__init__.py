@@ -1,0 +1,28 @@
+"""The command line: `maskdiff-edu COMMAND --help` says what each one does."""
+
+import matplotlib
+import typer
+
+from maskdiff_edu.cli.evaluation import choose, compare, evaluate
+from maskdiff_edu.cli.scans import demo, phantom, score
+from maskdiff_edu.cli.training import info, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def draw_into_files() -> None:
+    """Masked diffusion for anomaly detection in brain MRI.
+
+    For teaching and research only, never diagnosis.
+    """
+    matplotlib.use("Agg")  # needs no display
+
+
+for command in (score, demo, phantom, train, choose, evaluate, compare, info):
+    app.command()(command)

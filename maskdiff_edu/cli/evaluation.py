@@ -1,0 +1,154 @@
+"""Commands that measure: choose how a model is used, measure it, compare several."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskdiff_edu.cli.options import (
+    Contrast,
+    Device,
+    Draws,
+    Kind,
+    Model,
+    OutFolder,
+    ResidualKind,
+    Scale,
+    Seed,
+    Split,
+    Times,
+    as_times,
+    reports_errors,
+)
+from maskdiff_edu.detection import models
+from maskdiff_edu.evaluation import groups, runs, selection
+from maskdiff_edu.files import require_writable, write_atomic
+from maskdiff_edu.scans import find_scans
+from maskdiff_edu.show import plots
+
+
+@reports_errors
+def choose(
+    model: Annotated[str, typer.Option(help="A .safetensors file; its card is rewritten.")],
+    kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = Kind.tumour,
+    n: Annotated[int, typer.Option("--n", min=1, help="Validation subjects.")] = 10,
+    like: Annotated[
+        str | None, typer.Option(help="Take over what was chosen for this model instead.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+) -> None:
+    """Choose t, residual and filter of a model on validation subjects, and write them to its card.
+
+    Test subjects are not looked at, so that their numbers stay honest.
+
+    **Examples**
+
+    maskdiff-edu choose --model seed0/model.safetensors
+
+    maskdiff-edu choose --model seed1/model.safetensors --like seed0/model.safetensors
+    """
+    method = models.build_method(model, seed=seed, device=device, precision="auto")
+    if like is not None:
+        other = models.build_method(like, device="cpu")
+        taken = models.Method(method.detector, other.settings, card=method.card, source=model)
+        models.write_card(taken, None, chosen=other.card.get("chosen"))
+        return
+    subjects = groups.phantoms("validation", kind, n, contrast)
+    settings, rows = selection.choose_settings(method, subjects)
+    chosen = {"kind": kind, "split": "validation", "n": n, "seed": seed, "tried": rows}
+    chosen_method = models.Method(method.detector, settings, card=method.card, source=model)
+    models.write_card(chosen_method, None, chosen=chosen)
+    for row in rows[:5]:
+        typer.echo(
+            f"AUPRC {row['auprc']:.3f}  t {', '.join(map(str, row['t']))}  {row['residual']}  "
+            f"median {row['median_size']}  Gaussian {row['gaussian_sigma']}"
+        )
+
+
+@reports_errors
+def evaluate(
+    out: OutFolder,
+    model: Model = models.DEFAULT_MODEL,
+    data: Annotated[Path | None, typer.Option(help="Folder of scans with lesion masks.")] = None,
+    split: Annotated[Split, typer.Option(help="Of the synthetic subjects.")] = Split.test,
+    n: Annotated[int, typer.Option("--n", min=1, help="Subjects of each kind.")] = 30,
+    kinds: Annotated[list[Kind] | None, typer.Option(help="Default: all kinds.")] = None,
+    fpr: Annotated[float, typer.Option(help="False positives allowed by the threshold.")] = 0.01,
+    n_validation: Annotated[int, typer.Option(min=1, help="Healthy subjects for it.")] = 10,
+    card: Annotated[bool, typer.Option("--card", help="Write into the model's card.")] = False,
+    t: Times = None,
+    draws: Draws = None,
+    seed: Seed = 0,
+    residual: ResidualKind = None,
+    normalise: Scale = None,
+    device: Device = "auto",
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+) -> None:
+    """Measure a model on many subjects, beside intensity: AUPRC, AUROC, Dice, with intervals.
+
+    Writes METHOD-seedN.json into the folder; interrupted, the same command goes on. The threshold
+    for Dice comes from healthy validation subjects; with --data, from the card.
+
+    **Examples**
+
+    maskdiff-edu evaluate --model intensity --n 5 --out results
+
+    maskdiff-edu evaluate --data BraTS/ --out results
+    """
+    if card and (data or model in models.BASELINES):
+        raise ValueError("--card: expected a network and the synthetic subjects, came other ones")
+    require_writable(out)
+    settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
+    method = models.build_method(model, seed=seed, device=device, precision="auto", **settings)
+    if data is not None:
+        groups = {"data": [files.load for files in find_scans(data, contrast)]}
+        controls, on_whom = [], {"data": data.name}
+    else:
+        chosen = kinds or list(Kind)
+        groups = {kind.value: groups.phantoms(split, kind, n, contrast) for kind in chosen}
+        controls = groups.phantoms("validation", "healthy", n_validation, contrast)
+        on_whom = {"split": split.value, "n": n}
+    path, run = runs.measure(out, method, groups, controls, fpr=fpr, about=on_whom)
+    summary = groups.summarise_for_card(run)
+    if card:
+        how = {**on_whom, "n_validation": n_validation, "fpr": fpr, "seed": seed}
+        phantom = {**method.card.get("phantom", {}), **summary}
+        models.write_card(method, run["threshold"], phantom=phantom, evaluation=how)
+    _show_means(summary)
+    typer.echo(f"all numbers: {path}")
+
+
+@reports_errors
+def compare(
+    results: Annotated[Path, typer.Argument(help="Folder of runs that evaluate wrote.")],
+    out: OutFolder,
+    reference: Annotated[str, typer.Option(help="What the others are compared with.")] = (
+        runs.REFERENCE
+    ),
+    metric: Annotated[str, typer.Option(help="auprc, auroc, best_dice or dice.")] = "auprc",
+) -> None:
+    """Compare measured methods: a table and a picture, with paired differences and intervals.
+
+    **Example**
+
+    maskdiff-edu compare results --out comparison
+    """
+    require_writable(out)
+    compared = runs.compare(runs.load_runs(results), reference=reference, metric=metric)
+    table = runs.as_table(compared)
+    write_atomic(out / "comparison.json", json.dumps(compared, indent=1).encode())
+    write_atomic(out / "comparison.md", table.encode())
+    plots.plot_comparison(compared, metric).savefig(out / "comparison.png", dpi=120)
+    typer.echo(table)
+
+
+def _show_means(summary: dict[str, dict[str, Any]]) -> None:
+    for name, found in summary.items():
+        low, high = found["ci"] or (float("nan"),) * 2
+        typer.echo(
+            f"{name:8} n {found['n']:3}  AUPRC {found['auprc']:.3f} [{low:.3f}, {high:.3f}]  "
+            f"intensity {found['intensity']:.3f}  prevalence {found['prevalence']:.3f}"
+        )

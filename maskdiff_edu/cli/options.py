@@ -1,0 +1,77 @@
+"""What the commands share: their options, and how they say what is wrong."""
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from maskdiff_edu import training
+from maskdiff_edu.brains import cohorts
+from maskdiff_edu.brains.atlas import CONTRASTS
+
+BAD_INPUT, INTERRUPTED = 2, 130  #: exit codes
+
+
+def _choice(name: str, values: tuple[str, ...]) -> type[StrEnum]:
+    return StrEnum(name, {value: value for value in values})
+
+
+Residual = _choice("Residual", ("positive", "absolute"))
+Normalise = _choice("Normalise", ("percentile", "median", "mode"))
+Contrast = _choice("Contrast", CONTRASTS)
+Split = _choice("Split", tuple(cohorts.SPLITS))
+Kind = _choice("Kind", cohorts.COHORTS)
+Preset = _choice("Preset", tuple(training.PRESETS))
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Results go here; other files are kept.")]
+Model = Annotated[str, typer.Option(help="A shipped model, intensity, or a .safetensors file.")]
+Times = Annotated[
+    list[int] | None, typer.Option("--t", help="How far to noise; give several to average.")
+]
+Draws = Annotated[int | None, typer.Option(help="Noisings averaged at each t.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+ResidualKind = Annotated[
+    Residual | None, typer.Option(help="Bright anomalies only, or dark ones too.")
+]
+Scale = Annotated[
+    Normalise | None, typer.Option(help="Intensity scale; a large lesion moves percentile.")
+]
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what is wrong with the input into one line on stderr and an exit code of 2."""
+
+    @functools.wraps(command)
+    def safe(*args: Any, **options: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+            try:
+                command(*args, **options)
+            except (ValueError, OSError) as error:
+                say(f"error: {one_line(error)}")
+                raise typer.Exit(BAD_INPUT) from error
+            except KeyboardInterrupt as interruption:
+                say("interrupted: nothing was left half written")
+                raise typer.Exit(INTERRUPTED) from interruption
+
+    return safe
+
+
+def say(line: str) -> None:
+    """A line on stderr that leaves a progress bar whole."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def as_times(t: list[int] | None) -> int | tuple[int, ...] | None:
+    return (t[0] if len(t) == 1 else tuple(t)) if t else None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,98 @@
+"""The noise that is added: white, or fractal, both of unit variance."""
+
+import torch
+from torch import Tensor
+
+from maskdiff_edu.errors import require_number
+
+
+def gaussian_noise(
+    shape: tuple[int, ...],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """White Gaussian noise of unit variance: every pixel on its own, every frequency alike.
+
+    `shape` is any, of images (b, 1, h, w); returns that shape on `device`, in `dtype`.
+
+    >>> gaussian_noise((32, 1, 96, 96), generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([32, 1, 96, 96])
+    """
+    return torch.randn(shape, device=device, dtype=dtype, generator=generator)
+
+
+def fractal_noise(
+    shape: tuple[int, ...],
+    *,
+    octaves: int = 6,
+    persistence: float = 0.8,
+    base_period: float = 64,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Gaussian noise made of octaves: large blobs, half as large ones, and so on to the grain.
+
+    `shape` is (b, c, h, w); each of the b * c fields is independent. Octave k has blobs about
+    `base_period / 2**k` pixels across and `persistence**k` times the amplitude of octave 0; the
+    defaults are those of AnoDDPM's simplex noise. White noise is coloured in frequency space, so
+    that every pixel has variance 1 *in expectation*: one field may have .6 and the next 1.5,
+    which is what random means. (Scaling each field to variance 1 gives another, rarer noise.)
+    A field has mean 0 and wraps around: its left edge goes on at its right one.
+
+    Raises ValueError for `octaves` outside 1..16, `persistence` outside 0..1, and a `base_period`
+    under 1 pixel or over 4 times the shorter side: such blobs would not vary.
+
+    >>> fractal_noise((32, 1, 96, 96)).shape
+    torch.Size([32, 1, 96, 96])
+    """
+    *_, h, w = shape
+    require_number("octaves", octaves, 1, 16, whole=True)
+    require_number("persistence", persistence, 0, 1)
+    require_number("base_period", base_period, 1, float("inf"))
+    if base_period > 4 * min(h, w):
+        raise ValueError(
+            f"base_period must be at most 4 times the shorter side, {4 * min(h, w)} pixels, "
+            f"got {base_period}; pass a smaller one"
+        )
+    working = torch.promote_types(dtype, torch.float32)  # FFTs do not take half precision
+    white = torch.randn(shape, device=device, dtype=working, generator=generator)
+    power = octave_spectrum(
+        h, w, octaves, persistence, base_period, device=white.device, dtype=working
+    )
+    gain = power[:, : w // 2 + 1].sqrt()  # (h, w // 2 + 1), the half that rfft2 returns
+    return torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(h, w)).to(dtype)
+
+
+def octave_spectrum(
+    h: int,
+    w: int,
+    octaves: int,
+    persistence: float,
+    base_period: float,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Power of the fractal noise at every frequency: (h, w), unshifted, of mean 1.
+
+    Each octave is a ring r^2 exp(-r^2), r = 2 x frequency x period, strongest where a bright and
+    a dark blob, each a period wide, make one cycle. The defaults put .85 of the power below 8
+    cycles per 96 pixels; simplex noise has .84. By Parseval a mean power of 1 is a pixel variance
+    of 1. Arguments as for `fractal_noise`, lengths in pixels.
+
+    >>> power = octave_spectrum(96, 96, octaves=6, persistence=0.8, base_period=64)
+    >>> power.mean().round(decimals=4), power[0, 0]
+    (tensor(1.), tensor(0.))
+    """
+    rows = torch.fft.fftfreq(h, device=device, dtype=dtype)[:, None]  # cycles a pixel
+    columns = torch.fft.fftfreq(w, device=device, dtype=dtype)[None, :]
+    frequency_squared = rows**2 + columns**2  # (h, w)
+    total = torch.zeros_like(frequency_squared)
+    for octave in range(octaves):
+        r_squared = frequency_squared * (2 * base_period / 2**octave) ** 2
+        ring = r_squared * torch.exp(-r_squared)
+        total = total + persistence ** (2 * octave) * ring / ring.mean()
+    return total / total.mean()

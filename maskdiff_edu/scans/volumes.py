@@ -1,0 +1,176 @@
+"""Scans in, normalised 2 mm slices, and back onto the scan's own grid.
+
+scan = load_scan("patient_t2.nii.gz")
+slices = to_slices(scan)                                # (n, 1, 96, 96) in [-1, 1]
+anomaly_map = to_volume(residual, slices, scan)         # scan.image.shape
+save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.scans.brain import find_brain, skull_signs
+from maskdiff_edu.scans.grids import (
+    anti_alias,
+    bounding_box,
+    crop_to,
+    resample,
+    voxel_sizes,
+    working_grid,
+)
+from maskdiff_edu.scans.intensity import apply_range, denormalise, intensity_range
+from maskdiff_edu.scans.nifti import read_nifti
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A skull-stripped scan on its own grid."""
+
+    image: np.ndarray  #: (n, m, k) float32, any unit
+    brain_mask: np.ndarray  #: (n, m, k) bool
+    affine: np.ndarray  #: (4, 4) voxel -> world mm, RAS+ as in NIfTI
+    name: str = "scan"
+    lesion_mask: np.ndarray | None = None  #: (n, m, k) bool, where experts marked lesions
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """A scan as axial 2 mm slices: row 0 anterior, column 0 the patient's right."""
+
+    images: torch.Tensor  #: (n, 1, h, w) float32 in [-1, 1], background -1
+    brain_masks: torch.Tensor  #: (n, 1, h, w) bool
+    affine: np.ndarray  #: (4, 4) working voxel (x, y, z) -> world mm; row = y, col = x, slice = z
+    low: float  #: the scan's intensity that became -1
+    high: float  #: the scan's intensity that became 1
+    lesion_masks: torch.Tensor | None = None  #: (n, 1, h, w) bool, where the scan has a lesion mask
+
+    def in_scan_units(self, values: torch.Tensor) -> torch.Tensor:
+        """Values in [-1, 1], such as a reconstruction, in the scan's own unit."""
+        return denormalise(values, self.low, self.high)
+
+
+def load_scan(path, brain_mask=None, lesion_mask=None) -> Scan:
+    """Read a scan, and its masks where there are any, from NIfTI files; all checked.
+
+    Without `brain_mask` the brain is what is not 0 (largest piece, holes filled): the scan has to
+    be skull-stripped. Mask voxels above 0.5 are inside, so any label from 1 up counts.
+
+    Raises: `ScanError` for a file that cannot be used, a constant scan, an empty brain mask, or a
+    mask on another grid. Warns with `ScanWarning` where the skull seems to be still there.
+    """
+    path = Path(path)
+    image, affine = read_nifti(path)
+    if image.min() == image.max():
+        raise ScanError(f"{path}: expected an image, came the constant {image.flat[0]:g}")
+    if brain_mask is None:
+        brain, source = find_brain(image), path
+    else:
+        brain, source = _read_mask(brain_mask, path, image.shape, affine), Path(brain_mask)
+    if not brain.any():
+        raise ScanError(f"{source}: expected a brain mask that holds voxels, came an empty one")
+    signs = skull_signs(brain, affine)
+    if signs:
+        advice = "this seems to be no skull-stripped brain; strip it or give a brain mask"
+        warnings.warn(f"{source}: {signs}; {advice}", ScanWarning, stacklevel=2)
+    lesion = None if lesion_mask is None else _read_mask(lesion_mask, path, image.shape, affine)
+    return Scan(image, brain, affine, scan_name(path), lesion)
+
+
+def scan_name(path) -> str:
+    """File name without `.nii` or `.nii.gz`."""
+    name = Path(path).name
+    return name[: name.lower().rindex(".nii")]
+
+
+def _read_mask(path, scan_path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    values, mask_affine = read_nifti(path)
+    if values.shape != shape:
+        raise ScanError(
+            f"{path}: expected the grid of {scan_path}, shape {shape}, came {values.shape}"
+        )
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    apart = (mask_affine - affine)[:3] @ np.vstack([corners, np.ones(8)])
+    distance = np.linalg.norm(apart, axis=0).max()
+    if distance > 0.1 * voxel_sizes(affine).min():
+        raise ScanError(
+            f"{path}: expected the grid of {scan_path}, came an affine {distance:.2f} mm away"
+        )
+    return values > 0.5
+
+
+def to_slices(scan: Scan, normalise: str = "percentile") -> Slices:
+    """A scan as normalised axial slices of the 2 mm working grid.
+
+    Every slice that holds brain is there; the crop follows the brain mask's box (96x96, or the next
+    multiple of 16). Finer scans are smoothed before sampling. Only brain voxels are averaged, so
+    the brain's rim is not darkened by the background. A scan on a 2 mm LPS grid is copied exactly.
+
+    `normalise` names the method, see `intensity.intensity_range`.
+    Raises: `ScanError` if the brain is smaller than a working voxel or has no contrast.
+    """
+    if not scan.brain_mask.any():
+        raise ScanError(f"{scan.name}: expected a brain mask that holds voxels, came an empty one")
+    box, affine = crop_to(scan.brain_mask, scan.affine)
+    brain = scan.brain_mask[box]
+    occupancy = anti_alias(brain, affine)
+    grid = working_grid(occupancy, affine)
+    if grid is None:
+        litres = scan.brain_mask.sum() * np.prod(voxel_sizes(scan.affine)) * 1e-6
+        raise ScanError(f"{scan.name}: expected a brain of about a litre, came {litres:.2g}")
+
+    on_grid = [
+        resample(volume, affine, *grid, fade=True)
+        for volume in (occupancy, anti_alias(scan.image[box] * brain, affine))
+    ]
+    inside = on_grid[0] > 0.5
+    image = np.divide(on_grid[1], on_grid[0], where=inside, out=np.zeros_like(on_grid[0]))
+    try:
+        low, high = intensity_range(image, inside, normalise)
+    except ValueError as error:
+        raise ScanError(f"{scan.name}: {error}") from error
+
+    lesions = None
+    if scan.lesion_mask is not None:
+        lesion = anti_alias(scan.lesion_mask[box], affine)
+        lesions = _as_slices(resample(lesion, affine, *grid, fade=True) > 0.5)
+    images = _as_slices(apply_range(image, inside, low, high))
+    return Slices(images, _as_slices(inside), grid[0], low, high, lesions)
+
+
+def to_volume(values: torch.Tensor, slices: Slices, scan: Scan, outside: float = 0.0) -> np.ndarray:
+    """A map or reconstruction back on the scan's own grid, by linear interpolation.
+
+    `values` `(n, 1, h, w)` on the grid of `slices`; returns float32 of `scan.image.shape`, with
+    `outside` where the working grid does not reach. Inside the brain only brain voxels are
+    averaged, so that the rim is not mixed with the background.
+    """
+    if values.shape != slices.brain_masks.shape:
+        expected, came = tuple(slices.brain_masks.shape), tuple(values.shape)
+        raise ValueError(f"expected values for every slice, shape {expected}, came {came}")
+    working = _as_volume(values)
+    inside = _as_volume(slices.brain_masks)
+    volume = resample(working, slices.affine, scan.affine, scan.image.shape, outside)
+
+    box = bounding_box(scan.brain_mask)
+    brain = scan.brain_mask[box]
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
+    weight = resample(inside, slices.affine, affine, brain.shape, fade=True)
+    total = resample(working * inside, slices.affine, affine, brain.shape, fade=True)
+    np.divide(total, weight, where=brain & (weight > 1e-3), out=volume[box])
+    return volume
+
+
+def _as_slices(volume: np.ndarray) -> torch.Tensor:
+    """`(x, y, z)` -> `(n, 1, h, w)`."""
+    return torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 1, 0)[:, None]))
+
+
+def _as_volume(slices: torch.Tensor) -> np.ndarray:
+    """`(n, 1, h, w)` -> `(x, y, z)`."""
+    return slices.detach().to("cpu", torch.float32).numpy()[:, 0].transpose(2, 1, 0)

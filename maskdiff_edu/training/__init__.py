@@ -1,0 +1,30 @@
+"""Learning to give the clean slice back: settings, slices, the loop, weights in files."""
+
+from maskdiff_edu.training.checkpoints import available_models, load_pretrained
+from maskdiff_edu.training.config import (
+    PRESETS,
+    TrainConfig,
+    make_corruption,
+    make_noise,
+    make_schedule,
+)
+from maskdiff_edu.training.cost import dry_run
+from maskdiff_edu.training.loop import Step, denoising_loss, fit, train
+from maskdiff_edu.training.pool import Pool, SlicePool
+
+__all__ = [
+    "PRESETS",
+    "Pool",
+    "SlicePool",
+    "Step",
+    "TrainConfig",
+    "available_models",
+    "denoising_loss",
+    "dry_run",
+    "fit",
+    "load_pretrained",
+    "make_corruption",
+    "make_noise",
+    "make_schedule",
+    "train",
+]

@@ -1,0 +1,144 @@
+"""The settings of a training, the presets, and the parts that the settings name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+from torch import Tensor
+
+from maskdiff_edu.devices import Precision
+from maskdiff_edu.diffusion import (
+    BROAD_PATCHES,
+    FPM,
+    IPM,
+    MIXED_BANDS,
+    NETWORKS,
+    PAPER_PATCHES,
+    RELEASED_BANDS,
+    RELEASED_PATCHES,
+    Corruption,
+    FPMCutMix,
+    Schedule,
+    fractal_noise,
+    gaussian_noise,
+    no_corruption,
+)
+from maskdiff_edu.diffusion.objectives import Prediction
+from maskdiff_edu.errors import require_number
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training learns; with the pool, it decides every weight.
+
+    Raises ValueError, also for numbers outside `_RANGES` below.
+
+    >>> TrainConfig(corruption="ipm", steps=100).t_max
+    249
+    """
+
+    corruption: Literal["none", "ipm", "fpm", "fpm-cm"] = "fpm-cm"  #: what is hidden in x_0
+    patches: Literal["broad", "paper", "released"] = "broad"  #: of ipm and fpm-cm: masks.*_PATCHES
+    bands: Literal["released", "mixed"] = "released"  #: of fpm and fpm-cm: masks.*_BANDS
+    prediction: Prediction = "x_0"  #: what the network answers with
+    loss: Literal["l1", "l2"] = "l1"  #: distance between that and the target
+    schedule: Literal["cosine", "linear"] = "cosine"
+    T: int = 1000  #: steps of the schedule
+    t_min: int = 150  #: t is drawn from t_min..t_max, the band that the test uses
+    t_max: int = 249
+    noise: Literal["fractal", "gaussian"] = "fractal"
+    box: int = 0  #: side of the one box that is noised and scored (pDDPM); 0: the whole slice
+    unet: str = "folded"  #: shape of the network, a name in unet.PRESETS
+    batch_size: int = 8  #: slices a step, over all processes together
+    steps: int = 10_000  #: in all
+    lr: float = 1e-3  #: peak learning rate of AdamW
+    warmup: int = 100  #: steps over which the learning rate rises from 0; then a cosine to 0
+    weight_decay: float = 0.0
+    ema_decay: float = 0.995  #: the averaged weights forget at this rate a step
+    max_grad_norm: float = 1.0  #: longer gradients are shortened to this length
+    precision: Precision = "auto"  #: of matrix products; see devices.choose_precision
+    seed: int = 0  #: of the first weights, the batches and all noise
+    n_subjects: int = 300  #: made for the pool
+    contrast: Literal["t2", "t1"] = "t2"  #: of those subjects
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown name, or a number that no training can use."""
+        for name, kind in get_type_hints(TrainConfig).items():
+            value = getattr(self, name)
+            if name in _RANGES:
+                require_number(name, value, *_RANGES[name], whole=kind is int)
+            elif value not in (names := get_args(kind) or tuple(NETWORKS)):
+                hint = "; pass a function of your own as corrupt=" if name == "corruption" else ""
+                choices = ", ".join(f'"{choice}"' for choice in names)
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}{hint}")
+        if not self.t_min <= self.t_max < self.T:
+            raise ValueError(
+                f"expected t_min <= t_max < T, got {self.t_min}, {self.t_max} and {self.T}"
+            )
+
+
+_RANGES = {  #: of each number, both ends included: a card may come from anyone
+    "T": (1, 100_000),
+    "t_min": (0, 99_999),
+    "t_max": (0, 99_999),
+    "box": (0, 4096),
+    "batch_size": (1, 65_536),
+    "steps": (1, 10**9),
+    "lr": (0, 10),
+    "warmup": (0, 10**9),
+    "weight_decay": (0, 10),
+    "ema_decay": (0, 1),
+    "max_grad_norm": (1e-9, 1e9),
+    "seed": (0, 2**63 - 1),
+    "n_subjects": (1, 10_000),
+}
+
+#: Trainings by name.
+PRESETS = {
+    # What is hidden, arXiv 2305.19867: nothing, rectangles, frequencies, frequencies in rectangles.
+    "ddpm": TrainConfig(corruption="none"),
+    "ipm": TrainConfig(corruption="ipm"),
+    "fpm": TrainConfig(corruption="fpm"),
+    "fpm-cm": TrainConfig(corruption="fpm-cm"),
+    # The same with patches that hide as much as the paper says, and as its released code does.
+    "ipm-paper": TrainConfig(corruption="ipm", patches="paper"),
+    "fpm-cm-paper": TrainConfig(corruption="fpm-cm", patches="paper"),
+    "fpm-cm-released": TrainConfig(corruption="fpm-cm", patches="released"),
+    # Nothing is hidden, but only one box of the slice is noised, arXiv 2303.03758.
+    "pddpm": TrainConfig(corruption="none", box=48),
+}
+
+
+def make_corruption(config: TrainConfig) -> Corruption:
+    """The function that hides a part of each slice, by its name in the settings.
+
+    >>> make_corruption(PRESETS["ipm-paper"]) == IPM(PAPER_PATCHES)
+    True
+    """
+    patches = {"broad": BROAD_PATCHES, "paper": PAPER_PATCHES, "released": RELEASED_PATCHES}
+    bands = {"released": RELEASED_BANDS, "mixed": MIXED_BANDS}
+    fpm = FPM(bands[config.bands])
+    return {
+        "none": no_corruption,
+        "ipm": IPM(patches[config.patches]),
+        "fpm": fpm,
+        "fpm-cm": FPMCutMix(fpm, patches[config.patches]),
+    }[config.corruption]
+
+
+def make_schedule(config: TrainConfig) -> Schedule:
+    """The schedule by its name in the settings.
+
+    >>> make_schedule(PRESETS["ddpm"]).T
+    1000
+    """
+    return {"cosine": Schedule.cosine, "linear": Schedule.linear}[config.schedule](config.T)
+
+
+def make_noise(config: TrainConfig) -> Callable[..., Tensor]:
+    """The function that draws the noise, by its name in the settings.
+
+    >>> make_noise(PRESETS["ddpm"])((2, 1, 96, 96)).shape
+    torch.Size([2, 1, 96, 96])
+    """
+    return {"fractal": fractal_noise, "gaussian": gaussian_noise}[config.noise]

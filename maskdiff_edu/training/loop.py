@@ -1,0 +1,202 @@
+"""Training: hide a part of a healthy slice, add noise, and learn to give the whole slice back."""
+
+import platform
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from maskdiff_edu.devices import autocast, choose_device, choose_precision, join_processes
+from maskdiff_edu.diffusion import (
+    Corruption,
+    Schedule,
+    UNet,
+    add_noise,
+    cutmix,
+    draw_t,
+    loss,
+    target,
+)
+from maskdiff_edu.diffusion.objectives import draw_box
+from maskdiff_edu.training.checkpoints import checksum, load_model, save_model
+from maskdiff_edu.training.config import (
+    TrainConfig,
+    make_corruption,
+    make_noise,
+    make_schedule,
+)
+from maskdiff_edu.training.pool import Pool
+from maskdiff_edu.training.state import TrainState
+
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"  #: in a training's folder
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step done."""
+
+    number: int  #: 1..steps
+    loss: Tensor  #: (), still on the device: float(step.loss) waits for it
+    lr: float  #: learning rate of this step
+    seconds: float  #: since the step before
+    model: UNet  #: the averaged weights so far; not a copy, the next step changes it
+
+
+def train(
+    config: TrainConfig,
+    pool: Pool,
+    *,
+    corrupt: Corruption | None = None,
+    start: UNet | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_every: int = 250,
+) -> Iterator[Step]:
+    """Train a network, yielding a `Step` after each step; the last one's `model` is the result.
+
+    `corrupt` takes the place of `config.corruption`: any function of (images, brain_masks,
+    generator) to images. `start` is a network to go on from instead of a new one. With `out`, a
+    checkpoint is written there every `save_every` steps and at the end; with `resume` the training
+    goes on from it up to `config.steps`, a new one starts if there is none.
+
+    Batch n, masks and noise included, follows from (config.seed, n) alone: an interrupted training
+    ends in the same weights as one that was not. Under torchrun the processes share each batch.
+    Raises ValueError for settings that do not fit, CheckpointError for a file that does not, also
+    one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
+
+    >>> def hide_left(images, brain_masks, generator):  # see book/own_mask.ipynb
+    ...     left = torch.arange(images.shape[-1], device=images.device) < 48
+    ...     return torch.where(left & brain_masks, 0.0, images)
+    >>> config = TrainConfig(steps=2, batch_size=2)
+    >>> [step.number for step in train(config, Discs(), corrupt=hide_left, device="cpu")]
+    [1, 2]
+    """
+    processes = join_processes()
+    device = choose_device(device, processes)
+    share = processes.share(config.batch_size)
+    schedule = make_schedule(config).to(device)
+    state = TrainState(config, device, start, _describe(pool, corrupt, start))
+    corrupt = corrupt or make_corruption(config)
+    path = Path(out) / CHECKPOINT if out is not None else None
+    if resume and path is not None and path.exists():
+        state.load(path)
+
+    while state.step < config.steps:
+        began = time.perf_counter()
+        generator = make_generator(config.seed, state.step, device)
+        images, brain_masks = pool.batch(config.seed, state.step, config.batch_size)
+        x_0, brain_masks = images.to(device), brain_masks.to(device)
+
+        error = denoising_loss(
+            state.model, x_0, brain_masks, corrupt, schedule, config, generator, share
+        )
+        lr = state.update(error)
+
+        state.seconds += time.perf_counter() - began
+        is_due = state.step % save_every == 0 or state.step == config.steps
+        if path is not None and is_due and processes.rank == 0:
+            state.save(path)
+        error = processes.mean(error.detach())
+        yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
+
+
+def denoising_loss(
+    model: nn.Module,
+    x_0: Tensor,
+    brain_masks: Tensor,
+    corrupt: Corruption,
+    schedule: Schedule,
+    config: TrainConfig,
+    generator: torch.Generator | None = None,
+    share: slice = slice(None),
+) -> Tensor:
+    """Mask, noise, denoise, compare: the loss of one batch, one number (arXiv 2305.19867).
+
+    x_0: (b, 1, h, w) in [-1, 1], brain_masks: (b, 1, h, w) bool. The target is the *clean* slice.
+    `share` is the part of the batch that this process denoises. Returns (), on x_0's device.
+
+    >>> config, (x_0, brain_masks) = PRESETS["fpm-cm"], Discs().batch(0, 0, 2)
+    >>> settings = (make_corruption(config), make_schedule(config), config)
+    >>> denoising_loss(lambda x_t, t: x_t, x_0, brain_masks, *settings).shape
+    torch.Size([])
+    """
+    eps = make_noise(config)(tuple(x_0.shape), device=x_0.device, generator=generator)
+    t = draw_t(len(x_0), config.t_min, config.t_max, generator, x_0.device)
+
+    x_0_masked = corrupt(x_0, brain_masks, generator)
+    x_t = add_noise(x_0_masked, t, eps, schedule)
+    box, weight = None, 1.0  # the whole slice
+    if config.box:
+        b, _, h, w = x_0.shape
+        boxes = draw_box((b, h, w), config.box, generator=generator, device=x_0.device)
+        x_t, box = cutmix(x_0_masked, x_t, boxes), boxes[share]
+        # Boxes at the far edges may be smaller: a share weighs what it holds of all their pixels,
+        # so that the mean over the processes is the mean over the pixels.
+        weight = box.float().mean() / boxes.float().mean()
+    x_0, x_t, t = x_0[share], x_t[share], t[share]  # all draw the whole batch, each does its part
+
+    with autocast(x_t.device, choose_precision(config.precision, x_t.device)):
+        prediction = model(x_t, t)
+    wanted = target(config.prediction, x_0, x_t, t, schedule)
+    return weight * loss(prediction.float(), wanted, config.loss, weight_mask=box)
+
+
+def fit(
+    config: TrainConfig,
+    pool: Pool,
+    *,
+    out: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> UNet:
+    """Train with a progress bar and return the averaged network; `options` as for `train`.
+
+    With `out`, the result is also written there for use, as model.safetensors with its card
+    model.json; `about` goes into the card, such as the "method" and the "command" that makes the
+    same model again. Errors as for `train`.
+    """
+    with tqdm(total=config.steps, unit="step", disable=join_processes().rank > 0) as bar:
+        for step in train(config, pool, out=out, **options):
+            bar.update(step.number - bar.n)
+            if step.number % 20 == 0:  # now and then: looking at the loss waits for the device
+                bar.set_postfix(loss=f"{float(step.loss):.4f}", lr=f"{step.lr:.1e}")
+    if out is None:
+        return step.model
+    model, trained = load_model(Path(out) / CHECKPOINT)
+    if join_processes().rank == 0:
+        versions = {"python": platform.python_version(), "torch": torch.__version__}
+        made = {name: trained[name] for name in ("train", "step", "seconds")}
+        save_model(Path(out) / MODEL, model, dict(about or {}) | made | versions)
+    return model
+
+
+def make_generator(seed: int, n: int, device: torch.device) -> torch.Generator:
+    """A random generator on `device` for batch n, unrelated to those of its neighbours.
+
+    `seed` and `n` are at least 0; else ValueError.
+    """
+    mixed = np.random.SeedSequence([seed, n]).generate_state(1)[0]
+    return torch.Generator(device).manual_seed(int(mixed))
+
+
+def require_resumable(path: str | Path, config: TrainConfig, pool: Pool) -> None:
+    """Raise CheckpointError now where `train` could not resume, before the subjects are made."""
+    TrainState(config, torch.device("cpu"), None, _describe(pool, None, None)).load(Path(path))
+
+
+def _describe(pool: Pool, corrupt: Corruption | None, start: UNet | None) -> dict[str, str | None]:
+    """What decides the weights beside the settings, in words; None where nothing is known."""
+    return {
+        "data": getattr(pool, "description", None),
+        # without the addresses that Python shows, which differ from run to run
+        "corrupt": "" if corrupt is None else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(corrupt)),
+        "start": "" if start is None else checksum(start.state_dict()),
+    }
