@@ -24,12 +24,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from maskdiff_edu.brains import atlas, fields
+from maskdiff_edu.brains.stacks import encode_slices
 from maskdiff_edu.detection import MaskedDDPM, PostProcessing, anomaly, metrics, models
 from maskdiff_edu.evaluation import Grid, runs
 from maskdiff_edu.scans import Slices, find_scans, intensity
 from maskdiff_edu.training import PRESETS, fit
 from maskdiff_edu.training.loop import MODEL
-from maskdiff_edu.training.pool import encode_slices, vary_slices
+from maskdiff_edu.training.pool import vary_slices
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = ROOT / "runs"

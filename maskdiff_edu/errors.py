@@ -6,6 +6,7 @@ traceback.
 """
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 
 class Error(ValueError):
@@ -48,5 +49,5 @@ def require_rise(
         raise SettingsError(f"{name}: expected a rise within {low}..{high}{numbers}, got {pair}")
 
 
-def _is_number(value: object, whole: bool) -> bool:
+def _is_number(value: object, whole: bool) -> TypeGuard[float]:
     return isinstance(value, int if whole else int | float) and not isinstance(value, bool)

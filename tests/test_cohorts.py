@@ -8,9 +8,9 @@ import torch
 
 from maskdiff_edu.brains import SPLITS, cohort_seeds, make_cohort, make_subject
 from maskdiff_edu.brains.cohorts import COHORT_SIZE, COHORTS
+from maskdiff_edu.brains.stacks import encode_slices
 from maskdiff_edu.scans import find_scans, to_slices, write_subject
 from maskdiff_edu.training import SlicePool
-from maskdiff_edu.training.pool import encode_slices
 
 
 @pytest.fixture(scope="module")

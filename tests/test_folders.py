@@ -135,7 +135,7 @@ def test_nothing_to_find(tmp_path):
     touch(tmp_path, "a_flair.nii.gz", "a_seg.nii.gz")
     with pytest.raises(ScanError, match="expected t2 scans"):
         find_scans(tmp_path)
-    with pytest.raises(ValueError, match=r"expected a contrast of t2, .*came 'ct'"):
+    with pytest.raises(ValueError, match=r"expected a contrast of t2, .*got 'ct'"):
         find_scans(tmp_path, "ct")
 
 

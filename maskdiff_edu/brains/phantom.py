@@ -65,6 +65,7 @@ class Subject(Scan):
     lesion_mask: (96, 96, 80) bool, all False in a healthy subject.
     """
 
+    lesion_mask: np.ndarray = field(kw_only=True)
     tissues: np.ndarray = field(kw_only=True, repr=False)
     params: SubjectParams = field(kw_only=True)
 

@@ -40,6 +40,11 @@ class ScanFiles:
     lesion_mask: Path | None  #: None: nobody marked lesions
     name: str  #: unlike that of any other scan found with it
 
+    @property
+    def read(self) -> list[Path]:
+        """The files that training reads: the scan, and its brain mask where there is one."""
+        return [path for path in (self.image, self.brain_mask) if path is not None]
+
     def load(self) -> Scan:
         """The scan itself, under this name; raises `ScanError` as `load_scan` does."""
         return replace(load_scan(self.image, self.brain_mask, self.lesion_mask), name=self.name)
@@ -57,19 +62,19 @@ def find_scans(folder, contrast: str = "t2") -> list[ScanFiles]:
     an unknown contrast.
     """
     if contrast not in _CONTRASTS:
-        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, came {contrast!r}")
+        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
     folder = Path(folder)
     if folder.is_file():
         return [_with_masks(folder, _nifti_files(folder.parent))]
     if not folder.is_dir():
-        raise ScanError(f"{folder}: expected a scan or a folder of scans, came no such file")
+        raise ScanError(f"{folder}: expected a scan or a folder of scans, got no such file")
     visible = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = []
     for place in [folder, *visible]:
         files = _nifti_files(place)
         found += [_with_masks(image, files) for image in _images(files, contrast)]
     if not found:
-        raise ScanError(f"{folder}: expected {contrast} scans (.nii, .nii.gz), came none")
+        raise ScanError(f"{folder}: expected {contrast} scans (.nii, .nii.gz), got none")
     return _with_unlike_names(found)
 
 
@@ -79,9 +84,9 @@ def write_subject(scan: Scan, folder, contrast: str = "t2") -> Path:
     Raises: `ScanError` where nothing can be written, `ValueError` if the name is no file name.
     """
     if contrast not in _CONTRASTS:
-        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, came {contrast!r}")
+        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
     if not scan.name or scan.name != Path(scan.name).name or scan.name.startswith("."):
-        raise ValueError(f"expected a name that can name a file, came {scan.name!r}")
+        raise ValueError(f"expected a name that can name a file, got {scan.name!r}")
     subject = Path(folder) / scan.name
     try:
         subject.mkdir(parents=True, exist_ok=True)
@@ -121,8 +126,15 @@ def _is_mask(path: Path) -> bool:
 
 def _ends_with_word(kind: re.Pattern, stem: str) -> bool:
     """`NAME_seg` and `seg`, but not `NAME_meseg`."""
+    return _before_word(kind, stem) is not None
+
+
+def _before_word(kind: re.Pattern, stem: str) -> str | None:
+    """What stands before a word at the end of a name, without separators; None without one."""
     match = kind.search(stem)
-    return bool(match) and (match.start() == 0 or stem[match.start() - 1] in "_-. ")
+    if match is None or (match.start() > 0 and stem[match.start() - 1] not in "_-. "):
+        return None
+    return stem[: match.start()].rstrip("_-. ")
 
 
 def _split(path: Path) -> tuple[str, str | None]:
@@ -139,19 +151,18 @@ def _split(path: Path) -> tuple[str, str | None]:
 def _with_masks(image: Path, files: list[Path]) -> ScanFiles:
     subject, contrast = _split(image)
     peers = [path for path in files if not _is_mask(path) and _split(path)[1] == contrast]
-    masks = [_own_mask(kind, image, subject, files, len(peers) == 1) for kind in (_BRAIN, _LESION)]
-    return ScanFiles(image, *masks, name=subject or image.resolve().parent.name)
+    brain, lesion = (
+        _own_mask(kind, image, subject, files, len(peers) == 1) for kind in (_BRAIN, _LESION)
+    )
+    return ScanFiles(image, brain, lesion, name=subject or image.resolve().parent.name)
 
 
 def _own_mask(
     kind: re.Pattern, image: Path, subject: str, files: list[Path], alone: bool
 ) -> Path | None:
     """The mask whose name begins as the scan's does, or the only one where the scan is alone."""
-    fitting = {
-        path: scan_name(path)[: kind.search(scan_name(path)).start()].rstrip("_-. ")
-        for path in files
-        if path != image and _ends_with_word(kind, scan_name(path))
-    }
+    found = {path: _before_word(kind, scan_name(path)) for path in files if path != image}
+    fitting = {path: before for path, before in found.items() if before is not None}
     for owner in (scan_name(image), subject):
         for path, prefix in fitting.items():
             if prefix == owner:

@@ -28,7 +28,7 @@ def intensity_range(
     """
     values = image[brain_mask]
     if values.size == 0:
-        raise ValueError("expected a brain mask that holds voxels, came an empty one")
+        raise ValueError("expected a brain mask that holds voxels, got an empty one")
     if method == "percentile":
         low, high = np.percentile(values, [1, 99])
     elif method == "median":
@@ -36,9 +36,9 @@ def intensity_range(
     elif method == "mode":
         low, high = _stepped(_histogram_peak(values), values, _MODE_STEPS)
     else:
-        raise ValueError(f"expected method percentile, median or mode, came {method!r}")
+        raise ValueError(f"expected method percentile, median or mode, got {method!r}")
     if not high > low:
-        raise ValueError(f"expected contrast inside the brain, came a range of {low:g} to {high:g}")
+        raise ValueError(f"expected contrast inside the brain, got a range of {low:g} to {high:g}")
     return float(low), float(high)
 
 

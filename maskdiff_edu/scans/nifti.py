@@ -39,40 +39,40 @@ def read_nifti(path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_header(path: Path) -> nib.Nifti1Header:
     if not os.path.isfile(path):  # unlike Path.is_file, False also where access is denied
-        came = "a folder" if os.path.isdir(path) else "no such file"
-        raise ScanError(f"{path}: expected a NIfTI file, came {came}")
+        got = "a folder" if os.path.isdir(path) else "no such file"
+        raise ScanError(f"{path}: expected a NIfTI file, got {got}")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise ScanError(f"{path}: expected a file ending in .nii or .nii.gz")
     try:
-        with ImageOpener(path, "rb") as file:
+        with ImageOpener(str(path), "rb") as file:
             block = file.read(540)
     except _UNREADABLE as error:
-        raise ScanError(f"{path}: expected a NIfTI file, came unreadable data ({error})") from error
+        raise ScanError(f"{path}: expected a NIfTI file, got unreadable data ({error})") from error
     # Unchecked: `nib.load` would silently mend a negative or zero voxel size.
     for kind, size, magic in ((nib.Nifti1Header, 348, b"n+1"), (nib.Nifti2Header, 540, b"n+2")):
         if len(block) >= size:
             header = kind(block[:size], check=False)
             if header["magic"].item()[:3] == magic and header["sizeof_hdr"] == size:
                 return header
-    came = f"{len(block)} bytes" if len(block) < 348 else "another format"
-    raise ScanError(f"{path}: expected a NIfTI header, came {came}")
+    got = f"{len(block)} bytes" if len(block) < 348 else "another format"
+    raise ScanError(f"{path}: expected a NIfTI header, got {got}")
 
 
 def _checked_shape(path: Path, header) -> tuple[int, int, int]:
     n_axes = int(header["dim"][0])
     if not 1 <= n_axes <= 7:
-        raise ScanError(f"{path}: expected 3 axes in the header, came {n_axes}")
-    shape = tuple(int(n) for n in header["dim"][1 : n_axes + 1])
+        raise ScanError(f"{path}: expected 3 axes in the header, got {n_axes}")
+    shape = [int(n) for n in header["dim"][1 : n_axes + 1]]
     if min(shape) <= 0:
-        raise ScanError(f"{path}: expected voxels, came an empty volume of shape {shape}")
+        raise ScanError(f"{path}: expected voxels, got an empty volume of shape {(*shape,)}")
     if len(shape) < 3 or min(shape[:3]) == 1:
-        raise ScanError(f"{path}: expected a 3-D volume, came a flat one of shape {shape}")
+        raise ScanError(f"{path}: expected a 3-D volume, got a flat one of shape {(*shape,)}")
     if any(n > 1 for n in shape[3:]):
-        raise ScanError(f"{path}: expected one 3-D volume, came several frames, shape {shape}")
-    voxels = shape[0] * shape[1] * shape[2]
-    if voxels > MAX_VOXELS:
-        raise ScanError(f"{path}: expected at most {MAX_VOXELS} voxels, header says {shape}")
-    return shape[:3]
+        raise ScanError(f"{path}: expected one 3-D volume, got several frames, shape {(*shape,)}")
+    n, m, k = shape[:3]
+    if n * m * k > MAX_VOXELS:
+        raise ScanError(f"{path}: expected at most {MAX_VOXELS} voxels, header says {(*shape,)}")
+    return n, m, k
 
 
 def _checked_affine(path: Path, header, shape: tuple[int, int, int]) -> np.ndarray:
@@ -84,14 +84,14 @@ def _checked_affine(path: Path, header, shape: tuple[int, int, int]) -> np.ndarr
     except _UNREADABLE as error:
         raise ScanError(f"{path}: expected an orientation, header is broken ({error})") from error
     if not np.isfinite(affine).all():
-        raise ScanError(f"{path}: expected a finite affine, came NaN or infinity in it")
+        raise ScanError(f"{path}: expected a finite affine, got NaN or infinity in it")
     steps = nib.affines.voxel_sizes(affine)
     if abs(np.linalg.det(affine[:3, :3])) <= 1e-4 * np.prod(steps):
-        raise ScanError(f"{path}: expected an affine with an inverse, came a singular one")
+        raise ScanError(f"{path}: expected an affine with an inverse, got a singular one")
     extent = np.maximum(sizes, steps) * shape
     if extent.max() > MAX_EXTENT:
-        came = " x ".join(f"{mm:.6g}" for mm in extent)
-        raise ScanError(f"{path}: expected at most {MAX_EXTENT:.0f} mm an axis, came {came} mm")
+        got = " x ".join(f"{mm:.6g}" for mm in extent)
+        raise ScanError(f"{path}: expected at most {MAX_EXTENT:.0f} mm an axis, got {got} mm")
     _warn_of_orientation(path, header)
     return affine
 
@@ -117,14 +117,14 @@ def _read_voxels(path: Path, header) -> np.ndarray:
         dtype = np.dtype("V")
     if dtype.kind not in "iuf":
         code = int(header["datatype"])
-        raise ScanError(f"{path}: expected real numbers, came voxels of type code {code}")
+        raise ScanError(f"{path}: expected real numbers, got voxels of type code {code}")
     start = float(header["vox_offset"])
     if not 0 <= start < 2**31:
         raise ScanError(f"{path}: expected the voxels' place in the file, header says {start}")
     n_voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
     expected = int(start) + n_voxels * dtype.itemsize
     try:
-        with ImageOpener(path, "rb") as file:
+        with ImageOpener(str(path), "rb") as file:
             content = file.read(expected)
             file.read(1)  # reaching the end makes gzip check its checksum
         if len(content) < expected:
@@ -133,10 +133,10 @@ def _read_voxels(path: Path, header) -> np.ndarray:
         with np.errstate(over="ignore"):  # too large for float32: infinite, and refused below
             voxels = kind.from_bytes(content).get_fdata(dtype=np.float32, caching="unchanged")
     except _UNREADABLE as error:
-        raise ScanError(f"{path}: expected all voxels, came a broken file ({error})") from error
+        raise ScanError(f"{path}: expected all voxels, got a broken file ({error})") from error
     bad = voxels.size - int(np.isfinite(voxels).sum())
     if bad:
-        raise ScanError(f"{path}: expected finite values, came {bad} voxels of NaN or infinity")
+        raise ScanError(f"{path}: expected finite values, got {bad} voxels of NaN or infinity")
     return voxels
 
 

@@ -9,9 +9,9 @@ save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from maskdiff_edu.errors import ScanError, ScanWarning
 from maskdiff_edu.scans.brain import find_brain, skull_signs
@@ -25,6 +25,9 @@ from maskdiff_edu.scans.grids import (
 )
 from maskdiff_edu.scans.intensity import apply_range, denormalise, intensity_range
 from maskdiff_edu.scans.nifti import read_nifti
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +45,14 @@ class Scan:
 class Slices:
     """A scan as axial 2 mm slices: row 0 anterior, column 0 the patient's right."""
 
-    images: torch.Tensor  #: (n, 1, h, w) float32 in [-1, 1], background -1
-    brain_masks: torch.Tensor  #: (n, 1, h, w) bool
+    images: "Tensor"  #: (n, 1, h, w) float32 in [-1, 1], background -1
+    brain_masks: "Tensor"  #: (n, 1, h, w) bool
     affine: np.ndarray  #: (4, 4) working voxel (x, y, z) -> world mm; row = y, col = x, slice = z
     low: float  #: the scan's intensity that became -1
     high: float  #: the scan's intensity that became 1
-    lesion_masks: torch.Tensor | None = None  #: (n, 1, h, w) bool, where the scan has a lesion mask
+    lesion_masks: "Tensor | None" = None  #: (n, 1, h, w) bool, where the scan has a lesion mask
 
-    def in_scan_units(self, values: torch.Tensor) -> torch.Tensor:
+    def in_scan_units(self, values: "Tensor") -> "Tensor":
         """Values in [-1, 1], such as a reconstruction, in the scan's own unit."""
         return denormalise(values, self.low, self.high)
 
@@ -66,13 +69,13 @@ def load_scan(path, brain_mask=None, lesion_mask=None) -> Scan:
     path = Path(path)
     image, affine = read_nifti(path)
     if image.min() == image.max():
-        raise ScanError(f"{path}: expected an image, came the constant {image.flat[0]:g}")
+        raise ScanError(f"{path}: expected an image, got the constant {image.flat[0]:g}")
     if brain_mask is None:
         brain, source = find_brain(image), path
     else:
         brain, source = _read_mask(brain_mask, path, image.shape, affine), Path(brain_mask)
     if not brain.any():
-        raise ScanError(f"{source}: expected a brain mask that holds voxels, came an empty one")
+        raise ScanError(f"{source}: expected a brain mask that holds voxels, got an empty one")
     signs = skull_signs(brain, affine)
     if signs:
         advice = "this seems to be no skull-stripped brain; strip it or give a brain mask"
@@ -91,14 +94,14 @@ def _read_mask(path, scan_path: Path, shape: tuple[int, ...], affine: np.ndarray
     values, mask_affine = read_nifti(path)
     if values.shape != shape:
         raise ScanError(
-            f"{path}: expected the grid of {scan_path}, shape {shape}, came {values.shape}"
+            f"{path}: expected the grid of {scan_path}, shape {shape}, got {values.shape}"
         )
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
     apart = (mask_affine - affine)[:3] @ np.vstack([corners, np.ones(8)])
     distance = np.linalg.norm(apart, axis=0).max()
     if distance > 0.1 * voxel_sizes(affine).min():
         raise ScanError(
-            f"{path}: expected the grid of {scan_path}, came an affine {distance:.2f} mm away"
+            f"{path}: expected the grid of {scan_path}, got an affine {distance:.2f} mm away"
         )
     return values > 0.5
 
@@ -111,17 +114,38 @@ def to_slices(scan: Scan, normalise: str = "percentile") -> Slices:
     the brain's rim is not darkened by the background. A scan on a 2 mm LPS grid is copied exactly.
 
     `normalise` names the method, see `intensity.intensity_range`.
-    Raises: `ScanError` if the brain is smaller than a working voxel or has no contrast.
+    Raises: `ScanError` if the brain is smaller than a working voxel or has no contrast,
+    `SettingsError` for another method.
     """
+    from torch import from_numpy  # not needed by processes that only make brains, and slow to load
+
+    images, brain_masks, lesions, affine, low, high = slice_arrays(scan, normalise)
+    lesion_masks = None if lesions is None else from_numpy(lesions)
+    return Slices(from_numpy(images), from_numpy(brain_masks), affine, low, high, lesion_masks)
+
+
+class SliceArrays(NamedTuple):
+    """What `Slices` holds, as NumPy arrays."""
+
+    images: np.ndarray
+    brain_masks: np.ndarray
+    lesion_masks: np.ndarray | None
+    affine: np.ndarray
+    low: float
+    high: float
+
+
+def slice_arrays(scan: Scan, normalise: str = "percentile") -> SliceArrays:
+    """`to_slices` without torch; arguments and errors are the same."""
     if not scan.brain_mask.any():
-        raise ScanError(f"{scan.name}: expected a brain mask that holds voxels, came an empty one")
+        raise ScanError(f"{scan.name}: expected a brain mask that holds voxels, got an empty one")
     box, affine = crop_to(scan.brain_mask, scan.affine)
     brain = scan.brain_mask[box]
     occupancy = anti_alias(brain, affine)
     grid = working_grid(occupancy, affine)
     if grid is None:
         litres = scan.brain_mask.sum() * np.prod(voxel_sizes(scan.affine)) * 1e-6
-        raise ScanError(f"{scan.name}: expected a brain of about a litre, came {litres:.2g}")
+        raise ScanError(f"{scan.name}: expected a brain of about a litre, got {litres:.2g}")
 
     on_grid = [
         resample(volume, affine, *grid, fade=True)
@@ -139,10 +163,10 @@ def to_slices(scan: Scan, normalise: str = "percentile") -> Slices:
         lesion = anti_alias(scan.lesion_mask[box], affine)
         lesions = _as_slices(resample(lesion, affine, *grid, fade=True) > 0.5)
     images = _as_slices(apply_range(image, inside, low, high))
-    return Slices(images, _as_slices(inside), grid[0], low, high, lesions)
+    return SliceArrays(images, _as_slices(inside), lesions, grid[0], low, high)
 
 
-def to_volume(values: torch.Tensor, slices: Slices, scan: Scan, outside: float = 0.0) -> np.ndarray:
+def to_volume(values: "Tensor", slices: Slices, scan: Scan, outside: float = 0.0) -> np.ndarray:
     """A map or reconstruction back on the scan's own grid, by linear interpolation.
 
     `values` `(n, 1, h, w)` on the grid of `slices`; returns float32 of `scan.image.shape`, with
@@ -150,8 +174,8 @@ def to_volume(values: torch.Tensor, slices: Slices, scan: Scan, outside: float =
     averaged, so that the rim is not mixed with the background.
     """
     if values.shape != slices.brain_masks.shape:
-        expected, came = tuple(slices.brain_masks.shape), tuple(values.shape)
-        raise ValueError(f"expected values for every slice, shape {expected}, came {came}")
+        expected, got = tuple(slices.brain_masks.shape), tuple(values.shape)
+        raise ValueError(f"expected values for every slice, shape {expected}, got {got}")
     working = _as_volume(values)
     inside = _as_volume(slices.brain_masks)
     volume = resample(working, slices.affine, scan.affine, scan.image.shape, outside)
@@ -166,11 +190,11 @@ def to_volume(values: torch.Tensor, slices: Slices, scan: Scan, outside: float =
     return volume
 
 
-def _as_slices(volume: np.ndarray) -> torch.Tensor:
+def _as_slices(volume: np.ndarray) -> np.ndarray:
     """`(x, y, z)` -> `(n, 1, h, w)`."""
-    return torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 1, 0)[:, None]))
+    return np.ascontiguousarray(volume.transpose(2, 1, 0)[:, None])
 
 
-def _as_volume(slices: torch.Tensor) -> np.ndarray:
+def _as_volume(slices: "Tensor") -> np.ndarray:
     """`(n, 1, h, w)` -> `(x, y, z)`."""
-    return slices.detach().to("cpu", torch.float32).numpy()[:, 0].transpose(2, 1, 0)
+    return slices.detach().float().cpu().numpy()[:, 0].transpose(2, 1, 0)

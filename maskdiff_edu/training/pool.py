@@ -2,14 +2,11 @@
 
 import hashlib
 import os
-import signal
 import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,13 +14,13 @@ from platformdirs import user_cache_path
 from torch import Tensor
 from tqdm import tqdm
 
-from maskdiff_edu.brains import atlas, fields, make_subject, phantom
+from maskdiff_edu.brains import stacks
 from maskdiff_edu.devices import join_processes
-from maskdiff_edu.errors import ScanError
-from maskdiff_edu.scans import ScanFiles, to_slices
+from maskdiff_edu.errors import SettingsError
+from maskdiff_edu.scans import ScanFiles
+from maskdiff_edu.workers import in_parallel, processors
 
 SLICES_PER_SUBJECT = 2  #: of one batch, so that a first batch needs few new subjects
-MIN_BRAIN_PIXELS = 200  #: slices with less brain are not trained on
 
 
 class Pool(Protocol):
@@ -44,7 +41,7 @@ class SlicePool:
     """Slices of healthy subjects for training, kept as bytes on disk and in memory.
 
     A subject is made, or its file read, when it is first drawn; the next run finds it in the
-    cache. One byte a pixel: 0 outside the brain, 1..255 for -1..1 inside.
+    cache, see `brains.stacks`.
 
     sources: seeds of generated subjects, or files from `folders.find_scans`.
     contrast: of the generated subjects.
@@ -58,10 +55,10 @@ class SlicePool:
         cache_dir: str | Path | None = None,
     ) -> None:
         if len(sources) == 0:
-            raise ValueError("sources: expected at least one subject, got none")
+            raise SettingsError("sources: expected at least one subject, got none")
         self.sources = list(sources)
         self.contrast = contrast
-        self.folder = Path(cache_dir or _default_cache()) / f"pool-{_generator_digest()}"
+        self.folder = Path(cache_dir or _default_cache())
         self._loaded: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -70,14 +67,16 @@ class SlicePool:
     def __getitem__(self, index: int) -> np.ndarray:
         """All slices of one subject, (n, 96, 96) uint8."""
         if index not in self._loaded:
-            self._loaded[index] = _cached_slices(self.sources[index], self.contrast, self.folder)
+            self._loaded[index] = stacks.cached_stack(
+                self.sources[index], self.contrast, self.folder
+            )
         return self._loaded[index]
 
     @property
     def description(self) -> str:
         """Tells these subjects from others, by a digest, wherever their files lie."""
         told = [source if isinstance(source, int) else _told_of(source) for source in self.sources]
-        state = [told, self.contrast, _generator_digest()]
+        state = [told, self.contrast, stacks.STACKS_VERSION]
         digest = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
         return f"{len(self)} subjects ({digest})"
 
@@ -99,7 +98,7 @@ class SlicePool:
 
     def _fill(self, indices: Iterable[int], workers: int | None) -> None:
         missing = self._missing(indices)
-        made = _in_parallel(_cached_slices, missing, self.contrast, workers, self.folder)
+        made = in_parallel(stacks.store, missing, self.contrast, self.folder, workers=workers)
         bar = tqdm(desc="making subjects", total=len(missing), unit="subject", delay=2)
         with closing(made), bar:
             for _ in made:
@@ -113,10 +112,11 @@ class SlicePool:
         missing = self._missing(indices)
         if not missing:
             return 0, 0.0
-        workers = workers or os.cpu_count() or 1
+        workers = workers or processors()
         few = missing[: 2 * workers]
-        seconds = list(_in_parallel(_seconds_to_make, few, self.contrast, workers))
-        typical = statistics.median(seconds[workers:] or seconds)  # the first ones load the atlas
+        made = in_parallel(stacks.seconds_to_make, few, self.contrast, workers=workers)
+        seconds = list(made)
+        typical = statistics.median(seconds[workers:] or seconds)  # the first load the atlas
         return len(missing), typical * -(-len(missing) // workers)
 
     def _missing(self, indices: Iterable[int]) -> list[int | ScanFiles]:
@@ -125,7 +125,7 @@ class SlicePool:
             self.sources[i]
             for i in sorted(set(indices))
             if i not in self._loaded
-            and not (self.folder / _cache_name(self.sources[i], self.contrast)).exists()
+            and not stacks.stack_path(self.sources[i], self.contrast, self.folder).exists()
         ]
 
     def subjects_of_batch(self, seed: int, n: int, batch_size: int) -> np.ndarray:
@@ -178,87 +178,9 @@ def _vary(coded: Tensor, gain: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(brain_masks, 2 * intensity - 1, -1.0), brain_masks
 
 
-def encode_slices(images: Tensor, brain_masks: Tensor) -> np.ndarray:
-    """Slices (n, 1, h, w) in [-1, 1] as bytes (n, h, w), without those that hold little brain."""
-    coded = torch.where(brain_masks, 1 + ((images + 1) * 127).round(), 0).to(torch.uint8)
-    enough = brain_masks.sum(dim=(1, 2, 3)) >= MIN_BRAIN_PIXELS
-    return coded[enough, 0].numpy()
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _in_parallel(
-    job: Callable[..., Any],
-    sources: Sequence[int | ScanFiles],
-    contrast: str,
-    workers: int | None,
-    *arguments: Any,
-) -> Iterator[Any]:
-    """Results of `job(source, contrast, *arguments)` in order, several worked on at once."""
-    if not sources:
-        return
-    n_workers = min(workers or os.cpu_count() or 1, len(sources))
-    executor = ProcessPoolExecutor(n_workers, initializer=_leave_interrupts_to_the_parent)
-    running = [executor.submit(job, source, contrast, *arguments) for source in sources]
-    try:
-        for future in running:
-            yield future.result()
-    finally:
-        executor.shutdown(cancel_futures=True)  # after Ctrl-C, only what is being made
-
-
-def _seconds_to_make(source: int | ScanFiles, contrast: str) -> float:
-    began = time.perf_counter()
-    _make_slices(source, contrast)
-    return time.perf_counter() - began
-
-
-def _make_slices(source: int | ScanFiles, contrast: str) -> np.ndarray:
-    scan = make_subject(source, contrast) if isinstance(source, int) else source.load()
-    slices = to_slices(scan)
-    coded = encode_slices(slices.images, slices.brain_masks)
-    if len(coded) == 0 or coded.shape[1:] != phantom.SHAPE[:2]:
-        raise ScanError(
-            f"{scan.name}: expected slices of 96x96 that hold brain, came {coded.shape}; "
-            "a brain longer than 192 mm cannot be trained on"
-        )
-    return coded
-
-
-def _cached_slices(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
-    path = folder / _cache_name(source, contrast)
-    if path.exists():
-        return np.load(path)
-    coded = _make_slices(source, contrast)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(partial, coded)
-    partial.replace(path)  # another process never reads half a file
-    return coded
-
-
-def _cache_name(source: int | ScanFiles, contrast: str) -> str:
-    if isinstance(source, int):
-        return f"{contrast}-{source}.npy"
-    state = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in _files(source)]
-    return f"scan-{hashlib.sha256(repr(state).encode()).hexdigest()[:20]}.npy"
-
-
 def _told_of(source: ScanFiles) -> list[tuple[str, int]]:
     """Names and sizes of a scan's files, which stay the same in another folder."""
-    return [(file.name, file.stat().st_size) for file in _files(source)]
-
-
-def _files(source: ScanFiles) -> list[Path]:
-    return [file for file in (source.image, source.brain_mask) if file is not None]
-
-
-def _generator_digest() -> str:
-    """Changes with the code that makes subjects, so that old slices are not taken for new ones."""
-    sources = [Path(module.__file__).read_bytes() for module in (atlas, fields, phantom)]
-    return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
+    return [(file.name, file.stat().st_size) for file in source.read]
 
 
 def _default_cache() -> Path:
