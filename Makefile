@@ -9,6 +9,9 @@ JOBS ?= 2
 # The release that `make lock` pins.
 TORCH ?= 2.13.0
 
+# What was once imported is kept compiled: a process that compiles torch anew takes seconds more.
+export PYTHONDONTWRITEBYTECODE =
+
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
@@ -64,8 +67,7 @@ book: $(STAMP) _build/.library  ## execute the chapters (only what changed) and 
 
 site: $(STAMP)  ## render the outputs that are stored in the chapters, executing nothing
 	@mkdir -p _build
-	@sed -e 's/execute_notebooks: cache/execute_notebooks: "off"/' \
-		-e 's|{api_docstrings: |&../|' _config.yml > _build/stored.yml  # paths as seen from there
+	@sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _build/stored.yml
 	$(RENDER) --config _build/stored.yml
 	$(SHOW_PAGE)
 

@@ -228,18 +228,3 @@ def test_stored_figures_have_the_present_scripts(path: Path) -> None:
 def test_no_two_chapters_have_one_number() -> None:
     numbers = [path.stem[2:4] for path in CHAPTERS]
     assert sorted(set(numbers)) == numbers
-
-
-def code_of(path: Path) -> str:
-    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-    return "\n".join(cell.source for cell in cells(notebook, "code"))
-
-
-def test_every_public_name_is_used_in_the_book() -> None:
-    """In a cell, not only in the text: those that CONTRIBUTING.md lists beside their module."""
-    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `\w+`[^|]* \| ([^|]+) \|$", table, re.MULTILINE)
-    names = {name for holds in rows for name in re.findall(r"`([A-Za-z_]\w*)`", holds)}
-    assert len(names) > 150
-    code = "\n".join(map(code_of, NOTEBOOKS))
-    assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()

@@ -13,7 +13,7 @@ SPLITS = {
 }
 COHORTS = ("healthy", *LESION_KINDS)
 COHORT_SIZE = 30  #: subjects of each cohort that the reported numbers rest on
-_STRIDE = 10_000  #: seeds between the cohorts of a split
+_STRIDE = 10_000  # seeds between the cohorts of a split
 
 
 def cohort_seeds(split: str, cohort: str = "healthy", n: int = COHORT_SIZE) -> range:

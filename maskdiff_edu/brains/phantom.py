@@ -40,9 +40,9 @@ class SubjectParams:
     coarse_warp_mm: float  #: root-mean-square displacement of the 30 mm field
     fine_warp_mm: float  #: the same of the 9 mm field
     ventricle_growth: float  #: > 0 widens the ventricles, < 0 narrows them
-    sulcus_gain: float  #: factor on the share of fluid: wide or narrow sulci
-    sharpness: float  #: exponent on the tissue shares: 1 = as blurred as the average brain
-    rim_level: float  #: level of the blurred brain map that bounds the mask: low = generous
+    sulcus_gain: float  #: factor on the share of fluid, for wide or narrow sulci
+    sharpness: float  #: exponent on the tissue shares, 1 is as blurred as the average brain
+    rim_level: float  #: level of the blurred brain map that bounds the mask, low is generous
     rim_darkening: float  #: signal lost to the dark meninges and skull at the brain's edge, 0..1
     tissue_means: tuple[float, float, float]  #: grey, white, fluid; before gamma
     template_weight: float  #: how much of the average scan's own detail is added

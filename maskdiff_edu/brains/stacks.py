@@ -18,8 +18,8 @@ from maskdiff_edu.files import write_atomic
 from maskdiff_edu.scans.folders import ScanFiles
 from maskdiff_edu.scans.volumes import slice_arrays
 
-#: Raise this number when the same subject gives other bytes, for whatever reason: its code, its
-#: intensity scale, this encoding. Stacks that were stored with a lower one are not read again.
+#: Raise this number when the same subject gives other bytes, be it by its code, its intensity
+#: scale or this encoding. Stacks that were stored with a lower one are not read again.
 #: `tests/test_stacks.py` fails when it should be raised.
 STACKS_VERSION = 1
 MIN_BRAIN_PIXELS = 200  #: slices with less brain are not trained on

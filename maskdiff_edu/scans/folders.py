@@ -20,7 +20,7 @@ _BRAIN = re.compile(r"(brain[_-]?mask|bet[_-]mask)$", re.I)
 _LESION = re.compile(r"(seg|lesions?|lesion[_-]?mask|consensus_gt|gt)$", re.I)
 _OTHER_MASK = re.compile(r"(mask|labels?|roi)$", re.I)
 _SEPARATORS = re.compile(r"[_\-. ]+")
-_CONTRASTS = {  #: how file names call them: BraTS (old and new), BIDS, MSLUB, IXI
+_CONTRASTS = {  # how file names call them: BraTS (old and new), BIDS, MSLUB, IXI
     "t2": {"t2", "t2w"},
     "t1": {"t1", "t1w", "t1n"},
     "t1ce": {"t1ce", "t1c", "t1gd", "t1wks"},
@@ -36,8 +36,8 @@ class ScanFiles:
     """Where one scan and its masks lie."""
 
     image: Path
-    brain_mask: Path | None  #: None: to be found in the image
-    lesion_mask: Path | None  #: None: nobody marked lesions
+    brain_mask: Path | None  #: None if it is to be found in the image
+    lesion_mask: Path | None  #: None if nobody marked lesions
     name: str  #: unlike that of any other scan found with it
 
     @property

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 WORKING_MM = 2.0
 IN_PLANE = 96  #: rows and columns of a slice, unless the brain is larger
-_FWHM = 2 * np.sqrt(2 * np.log(2))  #: full width at half maximum of a Gaussian of sigma 1
+_FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of sigma 1
 
 
 def voxel_sizes(affine: np.ndarray) -> np.ndarray:

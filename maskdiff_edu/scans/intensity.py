@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
-#: Both robust scales step from a middle value by multiples of its distance to the 2nd percentile.
-#: The factors make the range equal the percentile one on two healthy T2 brains (the ICBM template
-#: and a patient's without the lesions) to within a tenth of its width.
+# Both robust scales step from a middle value by multiples of its distance to the 2nd percentile.
+# The factors make the range equal the percentile one on two healthy T2 brains (the ICBM template
+# and a patient's without the lesions) to within a tenth of its width.
 _MEDIAN_STEPS = (1.4, 3.0)
 _MODE_STEPS = (1.45, 3.3)
 

@@ -16,7 +16,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-_SMALLEST_ALT = 4  #: words
+_SMALLEST_ALT = 4  # words
 
 
 @cache
@@ -105,7 +105,7 @@ class Figure(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         """The live figure, and its words for viewers that run no script."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/plain": f"{self.label}: {self.alt}"}, metadata
 
 

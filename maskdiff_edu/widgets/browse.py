@@ -40,7 +40,7 @@ class Swipe(Figure):
             raise ValueError(
                 f"pictures: expected two or more names with {len(titles)} slices each, got {counts}"
             )
-        parts = {}
+        parts: dict[str, bytes] = {}
         for name, slices in pictures.items():
             panel = (panels or {}).get(name, Panel(name, lossless=True))
             parts |= {f"{name}|{i}": encode(image, panel) for i, image in enumerate(slices)}

@@ -25,7 +25,7 @@ SIZES = (0.1, 0.2, 0.3, 0.4)  #: sides of the squares, as a share of the brain's
 HALF_WIDTHS = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)  #: of a band, in bins
 MOST_PATCHES = 8
 SEEDS = 6
-_PAIRS = 4  #: off-centre rectangles with their twins, as in masks.MIXED_BANDS
+_PAIRS = 4  # off-centre rectangles with their twins, as in masks.MIXED_BANDS
 
 
 class PatchExplorer(Figure):

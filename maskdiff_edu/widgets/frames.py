@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from maskdiff_edu.widgets.base import Figure, script, styles
@@ -18,7 +19,10 @@ class Frame(NamedTuple):
     """What a figure shows for one position of its controls."""
 
     pictures: Sequence[ArrayLike]  #: one slice (h, w) for each panel
-    caption: str  #: the same in words: what is to be seen, with numbers
+    caption: str  #: what is to be seen, in words, with numbers
+
+
+Line = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Plot:
     """
 
     x: Sequence[float]
-    lines: Mapping[str, ArrayLike] | Callable[..., Mapping[str, ArrayLike]]  #: name -> y for each x
+    lines: Mapping[str, Line] | Callable[..., Mapping[str, Line]]  #: name -> y for each x
     axis: str | None  #: the figure's axis that x stands for; None draws no marker
     xlabel: str
     ylabel: str
@@ -83,7 +87,7 @@ class FrameFigure(Figure):
     Args:
         compute: takes each axis as a keyword argument.
         axes: name -> values; numbers become a slider, words become buttons.
-        panels: titles, or `Panel`s that say colours and range, one for each picture.
+        panels: titles, or one `Panel` for each picture, which says colours and range.
         label, alt: heading, and in words what the figure shows; see `Figure`.
         names: what the reader sees instead of an axis's name.
         start: values at first; the first of each axis where none is given.
@@ -121,17 +125,18 @@ class FrameFigure(Figure):
     ) -> None:
         self._compute = compute
         self._panels = [Panel(panel) if isinstance(panel, str) else panel for panel in panels]
-        axes = {name: [plain(v) for v in values] for name, values in axes.items()}
-        live = {name: [plain(v) for v in values] for name, values in (live or {}).items()}
+        self._axes = {name: [plain(v) for v in values] for name, values in axes.items()}
+        self._plots = plots
+        when_live = {name: [plain(v) for v in values] for name, values in (live or {}).items()}
         names, start = dict(names or {}), dict(start or {})
-        _check_names(axes, names=names, start=start, live=live)
-        _check_names(axes, plots={p.axis for p in plots if p.axis})
-        _check_names(axes, highlights={p.highlight for p in plots if p.highlight})
+        _check_names(self._axes, names=names, start=start, live=when_live)
+        _check_names(self._axes, plots={p.axis for p in plots if p.axis})
+        _check_names(self._axes, highlights={p.highlight for p in plots if p.highlight})
 
-        self._axes, self._plots = axes, plots
-        combinations = itertools.product(*axes.values())
-        positions = [dict(zip(axes, values, strict=True)) for values in combinations]
-        frames, parts = {}, {}
+        combinations = itertools.product(*self._axes.values())
+        positions = [dict(zip(self._axes, values, strict=True)) for values in combinations]
+        frames: dict[str, dict[str, Any]] = {}
+        parts: dict[str, bytes] = {}
         for position in positions:
             key = self._key(position)
             pictures, words = self._frame(position)
@@ -144,18 +149,18 @@ class FrameFigure(Figure):
                     "name": name,
                     "label": names.get(name, name),
                     "values": values,
-                    "live": live.get(name, values),
+                    "live": when_live.get(name, values),
                     "slider": all(isinstance(v, numbers.Real) for v in values),
                 }
-                for name, values in axes.items()
+                for name, values in self._axes.items()
             ],
             "panels": [panel.title for panel in self._panels],
             "frames": frames,
             "plots": [plot.as_json(positions) for plot in plots],
-            "live": bool(live),
+            "live": bool(when_live),
         }
-        value = {name: plain(start.get(name, values[0])) for name, values in axes.items()}
-        if any(value[name] not in values for name, values in axes.items()):
+        value = {name: plain(start.get(name, values[0])) for name, values in self._axes.items()}
+        if any(value[name] not in values for name, values in self._axes.items()):
             raise ValueError(f"start: expected values of the axes, got {start}")
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
         self.on_msg(self._answer)

@@ -10,7 +10,7 @@ from PIL import Image
 
 #: Maps that stay readable for colour-blind readers and in print.
 COLOUR_MAPS = ("gray", "magma", "viridis", "cividis")
-_QUALITY = 75  #: of lossy pictures: noise looks the same at half the size
+_QUALITY = 75  # of lossy pictures: noise looks the same at half the size
 
 
 @dataclass(frozen=True)

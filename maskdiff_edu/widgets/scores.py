@@ -17,8 +17,8 @@ MEDIAN_SIZES = {"none": 1, "median 3": 3, "median 5": 5}  #: what the reader cho
 GAUSSIAN_SIGMA = 1.5  #: voxels
 GAUSSIAN = f"Gaussian {GAUSSIAN_SIGMA}"
 EROSIONS = (0, 1, 2, 3)
-_REACH = max(MEDIAN_SIZES.values()) // 2  #: neighbouring slices that the median looks at
-_STEPS = 2**16 - 1  #: the residual is stored in so many steps
+_REACH = max(MEDIAN_SIZES.values()) // 2  # neighbouring slices that the median looks at
+_STEPS = 2**16 - 1  # the residual is stored in so many steps
 
 
 class ScoreExplorer(Figure):
