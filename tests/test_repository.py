@@ -49,7 +49,10 @@ def project(root: Path) -> dict:
 @pytest.fixture
 def copy(root: Path, tmp_path: Path) -> Path:
     """A copy of everything that may hold the address, to be changed."""
-    for name in ("book", "data_scripts", "maskdiff_edu", "tests", ".github"):
+    folders = ["book", "data_scripts", "maskdiff_edu", "tests", ".github"]
+    if not (root / ".github").exists():  # an unpacked sdist
+        folders.remove(".github")
+    for name in folders:
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TOP_LEVEL:
         if (root / name).is_file():
