@@ -4,6 +4,7 @@ That a second run prints the same is nbval's part (`make test`).
 """
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -22,7 +23,7 @@ if importlib.util.find_spec("maskdiff_edu") is None:  # on Colab
     import subprocess
     import sys
 
-    address = "git+https://github.com/{repository}@main"
+    address = "git+https://github.com/{repository}@v{version}"
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", address])
     importlib.invalidate_caches()"""
 
@@ -97,7 +98,9 @@ def test_chapter_starts_by_installing_the_package(
     chapter: nbformat.NotebookNode, root: Path
 ) -> None:
     """The same cell everywhere, so that each chapter opens alone in Colab."""
-    expected = INSTALL_CELL.format(repository=current_repository(root))
+    expected = INSTALL_CELL.format(
+        repository=current_repository(root), version=version("maskdiff_edu")
+    )
     sources = [cell.source for cell in code_cells(chapter)]
     assert sources[:1] in ([], [expected])
     assert sources.count(expected) <= 1
