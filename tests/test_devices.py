@@ -38,6 +38,7 @@ from maskdiff_edu.diffusion import (
 from maskdiff_edu.training import (
     PRESETS,
     denoising_loss,
+    hide_and_noise,
     make_corruption,
     make_noise,
     make_schedule,
@@ -141,8 +142,8 @@ def test_a_training_step_stays_on_its_device_and_waits_for_nothing(corrupt, devi
         schedule = make_schedule(config)
         with pretend(device):
             model, weights = a_network(device, learns=learns)
-            arguments = [*a_batch(device), corrupt, move(schedule, device), config]
-            error = denoising_loss(model, *arguments)
+            noised = hide_and_noise(*a_batch(device), corrupt, move(schedule, device), config)
+            error = denoising_loss(model, noised.share(slice(0, 2)), schedule, config)
             assert error.shape == () and error.device.type == device
         if learns:
             error.backward()
@@ -227,7 +228,7 @@ def test_a_corruption_that_leaves_the_device_or_waits_is_caught(wrong, device):
     with pretend(device):
         arguments = [*a_batch(device), wrong, move(schedule, device), config]
         with pytest.raises((RuntimeError, NotImplementedError), match=SAYS[wrong][device]):
-            denoising_loss(lambda x_t, t: x_t, *arguments)
+            hide_and_noise(*arguments)
 
 
 # The choice

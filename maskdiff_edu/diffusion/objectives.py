@@ -71,7 +71,7 @@ def to_x_0(
 
 def loss(
     prediction: Tensor,
-    target: Tensor,
+    wanted: Tensor,
     kind: Literal["l1", "l2"] = "l1",
     weight_mask: Tensor | None = None,
 ) -> Tensor:
@@ -83,7 +83,7 @@ def loss(
     >>> loss(torch.full((2, 1, 8, 8), 3.0), torch.ones(2, 1, 8, 8), "l2")
     tensor(4.)
     """
-    difference = prediction - target
+    difference = prediction - wanted
     match kind:
         case "l1":
             error = difference.abs()

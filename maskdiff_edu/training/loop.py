@@ -8,30 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from maskdiff_edu.devices import autocast, choose_device, choose_precision, join_processes
-from maskdiff_edu.diffusion import (
-    Corruption,
-    Schedule,
-    UNet,
-    add_noise,
-    cutmix,
-    draw_t,
-    loss,
-    target,
-)
-from maskdiff_edu.diffusion.objectives import draw_box
+from maskdiff_edu.devices import choose_device, join_processes
+from maskdiff_edu.diffusion import Corruption, UNet
+from maskdiff_edu.training.batches import make_generator
 from maskdiff_edu.training.checkpoints import checksum, load_model, save_model
-from maskdiff_edu.training.config import (
-    TrainConfig,
-    make_corruption,
-    make_noise,
-    make_schedule,
-)
+from maskdiff_edu.training.config import TrainConfig, make_corruption, make_schedule
+from maskdiff_edu.training.denoising import denoising_loss, hide_and_noise
 from maskdiff_edu.training.pool import Pool
 from maskdiff_edu.training.state import TrainState
 
@@ -72,6 +58,7 @@ def train(
     Raises ValueError for settings that do not fit, CheckpointError for a file that does not, also
     one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
 
+    >>> from maskdiff_edu.training.pool import Discs
     >>> def hide_left(images, brain_masks, generator):  # see book/own_mask.ipynb
     ...     left = torch.arange(images.shape[-1], device=images.device) < 48
     ...     return torch.where(left & brain_masks, 0.0, images)
@@ -91,13 +78,12 @@ def train(
 
     while state.step < config.steps:
         began = time.perf_counter()
+        # All processes draw the whole batch, and each denoises its part of it.
         generator = make_generator(config.seed, state.step, device)
         images, brain_masks = pool.batch(config.seed, state.step, config.batch_size)
         x_0, brain_masks = images.to(device), brain_masks.to(device)
-
-        error = denoising_loss(
-            state.model, x_0, brain_masks, corrupt, schedule, config, generator, share
-        )
+        noised = hide_and_noise(x_0, brain_masks, corrupt, schedule, config, generator)
+        error = denoising_loss(state.model, noised.share(share), schedule, config)
         lr = state.update(error)
 
         state.seconds += time.perf_counter() - began
@@ -106,47 +92,6 @@ def train(
             state.save(path)
         error = processes.mean(error.detach())
         yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
-
-
-def denoising_loss(
-    model: nn.Module,
-    x_0: Tensor,
-    brain_masks: Tensor,
-    corrupt: Corruption,
-    schedule: Schedule,
-    config: TrainConfig,
-    generator: torch.Generator | None = None,
-    share: slice = slice(None),
-) -> Tensor:
-    """Mask, noise, denoise, compare: the loss of one batch, one number (arXiv 2305.19867).
-
-    x_0: (b, 1, h, w) in [-1, 1], brain_masks: (b, 1, h, w) bool. The target is the *clean* slice.
-    `share` is the part of the batch that this process denoises. Returns (), on x_0's device.
-
-    >>> config, (x_0, brain_masks) = PRESETS["fpm-cm"], Discs().batch(0, 0, 2)
-    >>> settings = (make_corruption(config), make_schedule(config), config)
-    >>> denoising_loss(lambda x_t, t: x_t, x_0, brain_masks, *settings).shape
-    torch.Size([])
-    """
-    eps = make_noise(config)(tuple(x_0.shape), device=x_0.device, generator=generator)
-    t = draw_t(len(x_0), config.t_min, config.t_max, generator, x_0.device)
-
-    x_0_masked = corrupt(x_0, brain_masks, generator)
-    x_t = add_noise(x_0_masked, t, eps, schedule)
-    box, weight = None, 1.0  # the whole slice
-    if config.box:
-        b, _, h, w = x_0.shape
-        boxes = draw_box((b, h, w), config.box, generator=generator, device=x_0.device)
-        x_t, box = cutmix(x_0_masked, x_t, boxes), boxes[share]
-        # Boxes at the far edges may be smaller: a share weighs what it holds of all their pixels,
-        # so that the mean over the processes is the mean over the pixels.
-        weight = box.float().mean() / boxes.float().mean()
-    x_0, x_t, t = x_0[share], x_t[share], t[share]  # all draw the whole batch, each does its part
-
-    with autocast(x_t.device, choose_precision(config.precision, x_t.device)):
-        prediction = model(x_t, t)
-    wanted = target(config.prediction, x_0, x_t, t, schedule)
-    return weight * loss(prediction.float(), wanted, config.loss, weight_mask=box)
 
 
 def fit(
@@ -176,15 +121,6 @@ def fit(
         made = {name: trained[name] for name in ("train", "step", "seconds")}
         save_model(Path(out) / MODEL, model, dict(about or {}) | made | versions)
     return model
-
-
-def make_generator(seed: int, n: int, device: torch.device) -> torch.Generator:
-    """A random generator on `device` for batch n, unrelated to those of its neighbours.
-
-    `seed` and `n` are at least 0; else ValueError.
-    """
-    mixed = np.random.SeedSequence([seed, n]).generate_state(1)[0]
-    return torch.Generator(device).manual_seed(int(mixed))
 
 
 def require_resumable(path: str | Path, config: TrainConfig, pool: Pool) -> None:
