@@ -22,6 +22,21 @@ class Noised:
     box: Tensor | None = None  #: (b, 1, h, w) bool, all that counts; None: the whole slice
     weight: Tensor | None = None  #: () of a part of a batch beside the other parts; None: 1
 
+    def tensors(self) -> list[Tensor]:
+        """All that it holds, in a fixed order."""
+        parts = (self.x_0, self.x_t, self.t, self.box, self.weight)
+        return [part for part in parts if part is not None]
+
+    def copy(self) -> "Noised":
+        """The same in memory of its own."""
+        box, weight = (part if part is None else part.clone() for part in (self.box, self.weight))
+        return Noised(self.x_0.clone(), self.x_t.clone(), self.t.clone(), box, weight)
+
+    def is_like(self, other: "Noised") -> bool:
+        """Whether the other has the same parts, of the same shapes."""
+        kinds = [[(part.shape, part.dtype) for part in batch.tensors()] for batch in (self, other)]
+        return kinds[0] == kinds[1]
+
     def share(self, part: slice) -> "Noised":
         """The part of the batch that one of several processes denoises.
 
