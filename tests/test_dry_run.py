@@ -14,7 +14,7 @@ from maskdiff_edu.training import (
     TrainConfig,
     cost,
     dry_run,
-    loop,
+    graph,
     train,
 )
 from maskdiff_edu.training.pool import Discs
@@ -26,7 +26,7 @@ CONFIG = replace(PRESETS["fpm-cm"], batch_size=2, steps=3)
 def test_its_steps_are_those_of_a_training(monkeypatch):
     """The same losses, optimiser included, as `train` has on the same slices."""
     losses, updates = [], []
-    denoising_loss, update = loop.denoising_loss, TrainState.update
+    denoising_loss, update = graph.denoising_loss, TrainState.update
 
     def watched_loss(*arguments):
         losses.append(denoising_loss(*arguments))
@@ -36,7 +36,7 @@ def test_its_steps_are_those_of_a_training(monkeypatch):
         updates.append(self.step)
         return update(self, error)
 
-    monkeypatch.setattr(loop, "denoising_loss", watched_loss)
+    monkeypatch.setattr(graph, "denoising_loss", watched_loss)
     monkeypatch.setattr(TrainState, "update", watched_update)
     found = dry_run(CONFIG, device="cpu", seconds=math.inf)
     assert found.steps_measured == len(updates) == CONFIG.steps  # it does not go beyond

@@ -87,12 +87,13 @@ def test_a_recorded_training_ends_in_the_bits_of_one_that_is_not(
 
 
 def test_rates_in_tensors_are_those_of_the_cpu(recorder, monkeypatch):
-    """To the digits of float32, in which a GPU reads them."""
+    """To the digits of float32, in which a GPU reads them (Adam blows up those of no gradient)."""
     losses, model = run()
     monkeypatch.undo()
     expected_losses, expected = run()
     assert_close(losses, expected_losses, rtol=1e-4, atol=0)
-    assert_close(model, expected, rtol=1e-3, atol=1e-4)
+    flat, wanted = (torch.cat([w.flatten() for w in net.values()]) for net in (model, expected))
+    assert (flat - wanted).norm() < 1e-4 * wanted.norm()
 
 
 def test_a_recorded_training_goes_on_as_it_would_have(recorder, tmp_path):

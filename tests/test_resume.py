@@ -274,7 +274,7 @@ def test_a_foreign_card_beside_the_checkpoint_is_left_alone(tmp_path):
     (tmp_path / "checkpoint.json").write_text('{"mine": 1}')
     model = fit(TWO, Discs(), out=tmp_path, device="cpu", start=START)
     card = json.loads((tmp_path / "model.json").read_text())
-    assert card["step"] == 2 and TrainConfig(**card["train"]) == TWO
+    assert card["step"] == 2 and TrainConfig.from_json(card["train"]) == TWO
     assert card["unet"] == json.loads(json.dumps(asdict(SHAPE)))
     assert (tmp_path / "checkpoint.json").read_text() == '{"mine": 1}'
     averages = load_checkpoint(tmp_path / CHECKPOINT)[0]

@@ -163,7 +163,8 @@ def custom(corrupt: Corruption) -> str:
     >>> custom(no_corruption)
     'custom: no_corruption'
     """
-    return _CUSTOM + (getattr(corrupt, "__name__", "") or type(corrupt).__name__)
+    function = getattr(corrupt, "func", corrupt)  # of a functools.partial
+    return _CUSTOM + getattr(function, "__name__", type(function).__name__)
 
 
 def _is_custom(corruption: object) -> bool:
