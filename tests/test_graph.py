@@ -1,10 +1,14 @@
 """Batches prepared ahead and the recorded step, played without a GPU: same numbers, same order."""
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -320,3 +324,35 @@ def test_the_streams_wait_for_one_another(monkeypatch):
     steps = [entry[2] for entry in Stream.log if entry[:2] == ("main", "marks")]
     waited = [entry[2] for entry in Stream.log if entry[:2] == ("processor", "waits for")]
     assert waited == steps[: 6 - batches.AHEAD]
+
+
+# The benchmark that a GPU waits for
+
+
+def test_the_benchmark_says_in_one_sentence_that_there_is_no_gpu():
+    script = Path(__file__).with_name("bench_gpu.py")
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "There is no NVIDIA GPU here, so nothing is measured.\n"
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(recorder, monkeypatch):
+    """Every row of its table, on a CPU that plays the GPU."""
+    import bench_gpu
+
+    for name, value in (("STEPS", 1), ("WARM", 1)):
+        monkeypatch.setattr(bench_gpu, name, value)
+    monkeypatch.setattr(torch, "compile", lambda net: net)
+    monkeypatch.setitem(bench_gpu.NETWORKS, "paper", SMALL.config)
+    rows = [*bench_gpu.step_rows(CPU, (2, 4)), bench_gpu.training_row(CPU, steps=2)]
+    rows += [*bench_gpu.reconstruction_rows(CPU, b=2), *bench_gpu.bits_rows(CPU, steps=2)]
+    rows.append(bench_gpu.maps_row(CPU))
+    assert {len(row) for row in rows} == {5}
+    assert not any("Error" in cell for row in rows for cell in row)
+    table = {row[0]: row[1:] for row in rows}
+    assert table["two trainings end in the same bits"][1] == "True"
+    assert table["losses of eager and graph are the same bits"][:2] == ("True", "0.0e+00 apart")
+    assert table["demo patient's map, CPU and GPU apart"][0] == "0.0e+00"
+    bench_gpu.print_table("all", [("", "eager", "graph", "faster", "of matmul peak"), *rows])

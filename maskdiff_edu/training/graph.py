@@ -33,11 +33,7 @@ def make_follow(
     that fails, after a warning. Call it before other threads use the GPU: nothing else may run on
     it while it records.
     """
-
-    def follow(noised: Noised) -> tuple[Tensor, float]:
-        error = denoising_loss(state.model, noised, schedule, state.config)
-        return error.detach(), state.update(error)
-
+    follow = kernel_by_kernel(state, schedule)
     if state.rates is None or processes.count > 1 or state.scaler.is_enabled():
         return follow
     try:
@@ -47,6 +43,16 @@ def make_follow(
             f"training goes on without a CUDA graph, several times slower: {error}", stacklevel=2
         )
         return follow
+
+
+def kernel_by_kernel(state: TrainState, schedule: Schedule) -> Follow:
+    """A training step that is not recorded."""
+
+    def follow(noised: Noised) -> tuple[Tensor, float]:
+        error = denoising_loss(state.model, noised, schedule, state.config)
+        return error.detach(), state.update(error)
+
+    return follow
 
 
 class _Recorded:
