@@ -89,6 +89,7 @@ def _train_as_a_child(out, config, signs):
     failed = 1
     try:
         files.open = SlowFile
+        files.LEFTOVER_SECONDS = 0  # nobody else writes: what killed children left is cleared
         options = {"start": small_network(), "device": "cpu", "resume": True, "save_every": 1}
         for _ in train(config, Discs(), out=out, **options):
             os.write(signs, b".")
