@@ -24,7 +24,7 @@ NO_BARS := TQDM_DISABLE=1
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test test-all notebooks bench lock third-party set-repo clean distclean
+.PHONY: help book site test test-all notebooks bench bench-gpu lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -88,9 +88,11 @@ notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
 
 bench: $(BENCH_STAMP)  ## speed, beside other libraries
-	@set -e; for script in tests/bench_*.py; do \
-		test -e "$$script" || { echo "no tests/bench_*.py yet" >&2; exit 1; }; \
+	@set -e; for script in $(filter-out tests/bench_gpu.py,$(wildcard tests/bench_*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script"; done
+
+bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the processor's
+	$(BIN)/python tests/bench_gpu.py
 
 lock: $(STAMP)  ## choose the newest versions anew and write requirements.lock
 	$(BIN)/python data_scripts/build_lock.py torch==$(TORCH)

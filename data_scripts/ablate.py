@@ -14,7 +14,6 @@ import copy
 import json
 import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,13 @@ from maskdiff_edu.diffusion import (
     PatchSettings,
     Schedule,
     UNet,
+    as_x_0,
     draw_patches,
-    objectives,
 )
 from maskdiff_edu.files import write_atomic
 from maskdiff_edu.scans import Slices, to_slices
 from maskdiff_edu.training import (
+    N_SUBJECTS,
     PRESETS,
     SlicePool,
     TrainConfig,
@@ -76,6 +76,7 @@ class Variant:
     preset: str = "fpm-cm"
     changes: dict[str, Any] = field(default_factory=dict)  # of the preset's TrainConfig
     corrupt: Corruption | None = None  # in place of the preset's
+    subjects: int = N_SUBJECTS  # made for the pool
     start: str = ""  # the variant whose network it goes on from; none: a new network
     score_at: tuple[int, ...] = ()  # steps after which it is scored, beside the last
 
@@ -97,7 +98,7 @@ HIGH_PASS = BandSettings(low_pass=0, high_pass=1, off_centre=0)
 
 # What was chosen from these, and is now every preset's default.
 LONG = {"batch_size": 8, "steps": 10_000, "t_min": 150, "t_max": 249}
-FEW = {"n_subjects": 4}
+FEW = 4  # subjects
 
 VARIANTS = [
     Variant("ddpm", "Nothing hidden: the plain DDPM.", "ddpm"),
@@ -160,9 +161,9 @@ VARIANTS = [
     Variant("fork-ddpm", "More steps without a mask?", "ddpm", start="ddpm"),
     Variant("fork-fpm-cm", "More steps with a mask?", start="ddpm"),
     # Four people to learn from: if hiding keeps a network from learning them by heart, then here.
-    Variant("ddpm-few", "Four people, nothing hidden?", "ddpm", FEW),
-    Variant("ipm-few", "Four people, grey rectangles?", "ipm", FEW),
-    Variant("fpm-cm-few", "Four people, frequencies pasted?", changes=FEW),
+    Variant("ddpm-few", "Four people, nothing hidden?", "ddpm", subjects=FEW),
+    Variant("ipm-few", "Four people, grey rectangles?", "ipm", subjects=FEW),
+    Variant("fpm-cm-few", "Four people, frequencies pasted?", subjects=FEW),
     # Does a longer training make the DDPM worse at detecting?
     Variant("long-ddpm", "Longer, without a mask?", "ddpm", LONG, score_at=CURVE),
     Variant("long-fpm-cm", "Longer, with a mask?", changes=LONG, score_at=CURVE),
@@ -193,7 +194,7 @@ def run(
 ) -> None:
     """Train one variant and write what it reaches."""
     config = variant.config
-    pool = SlicePool(cohort_seeds("train", n=config.n_subjects))
+    pool = SlicePool(cohort_seeds("train", n=variant.subjects))
     start = load_pretrained(CHECKPOINTS / variant.start / CHECKPOINT)[0] if variant.start else None
     folder = CHECKPOINTS / variant.name
     steps = train(config, pool, corrupt=variant.corrupt, start=start, out=folder, resume=True)
@@ -208,6 +209,7 @@ def run(
         "command": f"python data_scripts/ablate.py {variant.name}",
         "version": version("maskdiff_edu"),
         "train": asdict(config),
+        "data": pool.description,
         "seconds": time.perf_counter() - began,
         "loss": float(np.mean(losses[-100:])) if losses else None,
         "draws": DRAWS,
@@ -263,14 +265,13 @@ def reconstruct_at(t: int, model: UNet, config: TrainConfig, images: torch.Tenso
     """The pseudo-healthy slices at the config's time of the SNR that the cosine has at t."""
     schedule = make_schedule(config)
     detector = MaskedDDPM(
-        model,
+        as_x_0(model, config.prediction, schedule),
         schedule,
         schedule.t_with_snr(Schedule.cosine().snr(t).item()),
         DRAWS,
         make_noise(config),
         seed=t,
         precision="auto",
-        to_x_0=partial(objectives.to_x_0, config.prediction, schedule=schedule),
     )
     return detector.reconstruct(images)
 

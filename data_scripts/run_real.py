@@ -134,7 +134,7 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
         path = RESULTS / "people" / f"{name}-seed{seed}.json"
         if path.exists():
             continue
-        config = replace(PRESETS[name], seed=seed, contrast="t1")
+        config = replace(PRESETS[name], seed=seed)
         out = TRAINED / "people" / f"{name}-seed{seed}"
         if not (out / MODEL).exists():
             about = {"method": name, "command": "python data_scripts/run_real.py people FOLDER"}

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from maskdiff_edu.errors import SettingsError
+
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -26,12 +28,14 @@ class Processes:
     rank: int = 0  #: which one this is; 0 writes the files
     local_rank: int = 0  #: which one on its machine, which is the GPU it uses
     count: int = 1
+    on_machine: int = 1  #: of them on this machine
 
     def share(self, batch_size: int) -> slice:
-        """This process's part of a batch. Raises ValueError if the parts would differ in size."""
+        """This process's part of a batch. Raises SettingsError if the parts differed in size."""
         if batch_size % self.count:
-            raise ValueError(f"batch_size must be a multiple of the {self.count} processes, "
-                             f"got {batch_size}")  # fmt: skip
+            raise SettingsError(
+                f"batch_size: expected a multiple of the {self.count} processes, got {batch_size}"
+            )
         part = batch_size // self.count
         return slice(self.rank * part, (self.rank + 1) * part)
 
@@ -59,8 +63,18 @@ def join_processes() -> Processes:
     if not dist.is_torchelastic_launched():
         return Processes()
     if not dist.is_initialized():
-        dist.init_process_group()
-    return Processes(dist.get_rank(), int(os.environ["LOCAL_RANK"]), dist.get_world_size())
+        dist.init_process_group(_backends())
+    local_rank, on_machine = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    return Processes(dist.get_rank(), local_rank, dist.get_world_size(), on_machine)
+
+
+def _backends() -> str:
+    """What carries tensors from process to process: gloo for a CPU's, NCCL for those of GPUs.
+
+    Both, where there are GPUs: a training may run on the CPU of such a machine too.
+    """
+    has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
 
 
 def share_gradients(model: nn.Module) -> nn.Module:
@@ -72,8 +86,8 @@ def share_gradients(model: nn.Module) -> nn.Module:
 def choose_device(name: str = "auto", processes: Processes = Processes()) -> torch.device:
     """The device called `name`; "auto" takes an NVIDIA or AMD GPU, else Apple's, else the CPU.
 
-    Several processes on one machine each take a GPU of their own.
-    Raises ValueError if torch does not know the name or this machine has no such device.
+    Several processes on one machine each take a GPU of their own. Raises SettingsError if torch
+    does not know the name, this machine has no such device, or fewer GPUs than processes.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -84,10 +98,19 @@ def choose_device(name: str = "auto", processes: Processes = Processes()) -> tor
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f'device must be "auto", "cpu", "cuda" or "mps", got {name!r}') from error
+        raise SettingsError(
+            f'device: expected "auto", "cpu", "cuda" or "mps", got {name!r}'
+        ) from error
     if not found.get(device.type, True):
-        raise ValueError(f'this machine has no {device.type} device: use device="auto"')
+        raise SettingsError(
+            f'device: expected one of this machine, such as "auto", got {name!r}: it has none'
+        )
     if name == "cuda" and processes.count > 1:
+        if (gpus := torch.cuda.device_count()) < processes.on_machine:
+            raise SettingsError(
+                f"device: expected at most {gpus} processes on this machine for its {gpus} GPUs, "
+                f"got {processes.on_machine}; use --device cpu or fewer processes"
+            )
         return torch.device("cuda", processes.local_rank)
     return device
 
@@ -97,7 +120,7 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
 
     "auto": bfloat16 where the hardware multiplies it (it has float32's range), else float16 on an
     NVIDIA GPU (needs its gradients scaled), else float32; on MPS too, where older releases of torch
-    cannot scale gradients. Raises ValueError for an unknown name.
+    cannot scale gradients. Raises SettingsError for an unknown name.
 
     >>> choose_precision("float16", torch.device("cuda"))
     torch.float16
@@ -110,7 +133,9 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
         formats = ("bfloat16", "float16", "float32")
         return getattr(torch, formats[formats.index(name)])
     except ValueError as error:
-        raise ValueError(f'precision must be "auto" or one of {formats}, got {name!r}') from error
+        raise SettingsError(
+            f'precision: expected "auto" or one of {formats}, got {name!r}'
+        ) from error
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:

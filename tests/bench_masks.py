@@ -20,18 +20,17 @@ from maskdiff_edu.diffusion import (
     IPM,
     BandSettings,
     PatchSettings,
-    add_noise,
-    draw_t,
     fractal_noise,
     masks,
 )
 from maskdiff_edu.diffusion.noise import octave_spectrum
 from maskdiff_edu.training import (
     PRESETS,
+    Noised,
     TrainConfig,
     denoising_loss,
+    hide_and_noise,
     make_corruption,
-    make_noise,
     make_schedule,
 )
 from maskdiff_edu.training.state import TrainState
@@ -176,18 +175,15 @@ def seconds_of_a_step(config: TrainConfig, rounds: int) -> dict[str, np.ndarray]
     """Of corrupting and noising a batch, and of the whole training step."""
     images, brain_masks = brains(config.batch_size)
     state, schedule = TrainState(config, torch.device("cpu"), None), make_schedule(config)
-    corrupt, noise = make_corruption(config), make_noise(config)
+    corrupt = make_corruption(config)
 
-    def hide_and_noise():
-        eps = noise(tuple(images.shape))
-        t = draw_t(len(images), config.t_min, config.t_max)
-        return add_noise(corrupt(images, brain_masks, None), t, eps, schedule)
+    def part() -> Noised:
+        return hide_and_noise(images, brain_masks, corrupt, schedule, config)
 
-    def whole_step():
-        error = denoising_loss(state.model, images, brain_masks, corrupt, schedule, config)
-        state.update(error)
+    def whole_step() -> None:
+        state.update(denoising_loss(state.model, part(), schedule, config))
 
-    return in_turns({"part": hide_and_noise, "step": whole_step}, rounds)
+    return in_turns({"part": part, "step": whole_step}, rounds)
 
 
 def share_of_a_training_step(rounds: int = 15) -> None:

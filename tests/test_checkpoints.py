@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from maskdiff_edu import files
 from maskdiff_edu.diffusion import NETWORKS, UNet, UNetConfig
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.files import write_atomic
@@ -240,7 +241,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoints.os, broken, fail)
+    monkeypatch.setattr(files.os, broken, fail)
     with pytest.raises(OSError, match="disk full"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"

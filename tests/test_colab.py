@@ -96,10 +96,11 @@ def test_a_training_goes_into_the_results(
 ) -> None:
     from dataclasses import replace
 
-    from maskdiff_edu.training import loop as train
+    from maskdiff_edu import training
 
-    short = replace(train.PRESETS["ipm"], steps=2, batch_size=2, n_subjects=1)
-    monkeypatch.setitem(train.PRESETS, "ipm", short)
+    short = replace(training.PRESETS["ipm"], steps=2, batch_size=2)
+    monkeypatch.setitem(training.PRESETS, "ipm", short)
+    monkeypatch.setattr(training, "N_SUBJECTS", 1)
     monkeypatch.setenv("MASKDIFF_CACHE", str(colab.folder / "cache"))
     run(colab.folder, preset="ipm", train=True)
     assert (colab.folder / "results" / "ipm" / "model.safetensors").is_file()

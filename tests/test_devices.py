@@ -7,7 +7,6 @@ with a CPU's tensors and to hand a value to Python, for which a real GPU would b
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +20,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from maskdiff_edu.devices import Processes, choose_device, choose_precision, peak_memory
+from maskdiff_edu.devices import (
+    Processes,
+    choose_device,
+    choose_precision,
+    join_processes,
+    peak_memory,
+)
 from maskdiff_edu.diffusion import (
     FPM,
     IPM,
@@ -31,13 +36,15 @@ from maskdiff_edu.diffusion import (
     RELEASED_PATCHES,
     UNet,
     UNetConfig,
-    objectives,
+    as_x_0,
     reconstruct,
     reconstruct_by_chain,
 )
+from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.training import (
     PRESETS,
     denoising_loss,
+    hide_and_noise,
     make_corruption,
     make_noise,
     make_schedule,
@@ -141,8 +148,8 @@ def test_a_training_step_stays_on_its_device_and_waits_for_nothing(corrupt, devi
         schedule = make_schedule(config)
         with pretend(device):
             model, weights = a_network(device, learns=learns)
-            arguments = [*a_batch(device), corrupt, move(schedule, device), config]
-            error = denoising_loss(model, *arguments)
+            noised = hide_and_noise(*a_batch(device), corrupt, move(schedule, device), config)
+            error = denoising_loss(model, noised.share(slice(0, 2)), schedule, config)
             assert error.shape == () and error.device.type == device
         if learns:
             error.backward()
@@ -163,12 +170,16 @@ def test_the_other_corruptions_stay_and_wait_for_nothing_either(corrupt, device)
 )
 def test_a_reconstruction_stays_on_its_device_and_waits_for_nothing(settings, device):
     config = replace(PRESETS["ddpm"], **settings)
-    schedule = make_schedule(config)
+    schedule, networks = make_schedule(config), []
+    # Made before anything is pretended: a fake tensor cannot be copied as the wrapper does.
+    model = as_x_0(lambda x_t, t: networks[0](x_t, t), config.prediction, schedule)
     with pretend(device):
-        (model, _), (images, _) = a_network(device), a_batch(device)
+        (network, _), (images, _) = a_network(device), a_batch(device)
+        networks.append(network)
         move(schedule, device)
-        to_x_0 = partial(objectives.to_x_0, config.prediction, schedule=schedule)
-        options = {"noise": make_noise(config), "to_x_0": to_x_0}
+        if isinstance(model, nn.Module):
+            move(model.schedule, device)
+        options = {"noise": make_noise(config)}
         x_0_hat = reconstruct(model, images, [100, 150], schedule, box=config.box, **options)
         chain = reconstruct_by_chain(model, images, [150, 0], schedule, **options)
         assert x_0_hat.shape == chain.shape == images.shape
@@ -227,7 +238,7 @@ def test_a_corruption_that_leaves_the_device_or_waits_is_caught(wrong, device):
     with pretend(device):
         arguments = [*a_batch(device), wrong, move(schedule, device), config]
         with pytest.raises((RuntimeError, NotImplementedError), match=SAYS[wrong][device]):
-            denoising_loss(lambda x_t, t: x_t, *arguments)
+            hide_and_noise(*arguments)
 
 
 # The choice
@@ -245,7 +256,7 @@ def test_auto_takes_the_fastest_device_there_is(monkeypatch, there, expected):
         if name in there:
             assert choose_device(name) == torch.device(name)
         else:
-            with pytest.raises(ValueError, match=f"this machine has no {name} device"):
+            with pytest.raises(SettingsError, match=f"expected one of this machine.*got .{name}"):
                 choose_device(name)
     assert choose_device("cpu") == torch.device("cpu")
 
@@ -257,13 +268,42 @@ def test_a_device_that_torch_does_not_know_is_refused():
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    ranks = [Processes(rank, rank % 2, 4) for rank in range(4)]  # two machines of two GPUs
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    ranks = [Processes(rank, rank % 2, 4, 2) for rank in range(4)]  # two machines of two GPUs
     for name in ("auto", "cuda"):
         chosen = [choose_device(name, processes) for processes in ranks]
         assert chosen == [torch.device("cuda", number) for number in (0, 1, 0, 1)]
     assert choose_device("cpu", ranks[1]) == torch.device("cpu")
     assert choose_device("cuda:0", ranks[1]) == torch.device("cuda:0")
     assert choose_device("cuda", Processes(0, 0, 1)) == torch.device("cuda")  # the current one
+
+
+def test_more_processes_than_gpus_are_refused_by_all_of_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    ranks = [Processes(rank, rank, 3, 3) for rank in range(3)]
+    for processes in ranks:
+        for name in ("auto", "cuda"):
+            with pytest.raises(SettingsError, match=r"at most 2 processes.*2 GPUs, got 3;"):
+                choose_device(name, processes)
+        assert choose_device("cpu", processes) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("nccl", [True, False])
+def test_processes_meet_with_a_backend_for_every_device(monkeypatch, gpu, nccl):
+    """A training on the CPU of a machine with GPUs needs gloo, although NCCL is there."""
+    asked = []
+    for name, value in (("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    found_by = {"is_torchelastic_launched": True, "is_initialized": False}
+    found_by |= {"is_nccl_available": nccl, "get_rank": 3, "get_world_size": 4}
+    for name, found in found_by.items():
+        monkeypatch.setattr(torch.distributed, name, lambda found=found: found)
+    monkeypatch.setattr(torch.distributed, "init_process_group", asked.append)
+    assert join_processes() == Processes(rank=3, local_rank=1, count=4, on_machine=2)
+    assert asked == ["cpu:gloo,cuda:nccl" if gpu and nccl else "gloo"]
 
 
 @pytest.mark.parametrize("able", [True, False])

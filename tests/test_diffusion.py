@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from maskdiff_edu.diffusion import (
     Schedule,
     add_noise,
+    as_x_0,
     ddim_step,
     ddpm_step,
     fractal_noise,
@@ -23,6 +24,7 @@ from maskdiff_edu.diffusion import (
     reconstruct_by_chain,
     sample,
 )
+from maskdiff_edu.errors import SettingsError
 
 both_schedules = pytest.mark.parametrize("name", ["linear", "cosine"])
 
@@ -134,7 +136,7 @@ def test_ddpm_is_ddim_with_eta_one(name):
 
 def test_ddim_with_eta_needs_noise():
     x_0, x_t, _, t = every_t()
-    with pytest.raises(ValueError, match="pass eps"):
+    with pytest.raises(ValueError, match="eps: expected fresh noise"):
         ddim_step(x_0, x_t, t, t - 1, Schedule.linear(), eta=0.5)
 
 
@@ -201,25 +203,21 @@ def test_sample_turns_predictions_into_images():
     image = torch.rand(2, 1, 8, 8)
     schedule = Schedule.cosine()
 
-    def model(x_t, t):
+    def answers_v(x_t, t):
         return objectives.target("v", image, x_t, t, schedule)
 
-    def to_x_0(prediction, x_t, t):
-        return objectives.to_x_0("v", prediction, x_t, t, schedule)
-
-    for _, _, x_0_hat in sample(
-        model, torch.randn(2, 1, 8, 8), [900, 300], schedule, to_x_0=to_x_0
-    ):
+    model = as_x_0(answers_v, "v", schedule)
+    for _, _, x_0_hat in sample(model, torch.randn(2, 1, 8, 8), [900, 300], schedule):
         assert_close(x_0_hat, image, atol=1e-5, rtol=0)
-    one_step = reconstruct(model, image, [100, 600], schedule, noise=gaussian_noise, to_x_0=to_x_0)
+    one_step = reconstruct(model, image, [100, 600], schedule, noise=gaussian_noise)
     assert_close(one_step, image, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("times", [[], [5, 5], [3, 7], [1000, 3], [4, -1]])
 def test_times_that_do_not_fall_are_refused(times):
-    with pytest.raises(ValueError, match=r"must fall within 999\.\.0"):
+    with pytest.raises(ValueError, match=r"times: expected a fall within 999\.\.0"):
         list(sample(Recorder(), torch.zeros(1, 1, 4, 4), times, Schedule.linear()))
-    with pytest.raises(ValueError, match=r"must fall within 999\.\.0"):
+    with pytest.raises(ValueError, match=r"times: expected a fall within 999\.\.0"):
         reconstruct_by_chain(Recorder(), torch.zeros(1, 1, 32, 32), times, Schedule.linear())
 
 
@@ -247,13 +245,24 @@ def test_reconstruct_puts_the_answers_inside_the_boxes_together():
 
 
 def test_reconstruct_turns_predictions_into_images_box_by_box():
-    def to_x_0(prediction, x_t, t):
-        return x_t - prediction + t[0]
-
-    model = Recorder()
+    model, schedule = Recorder(), Schedule.linear()
     x_0 = torch.rand(2, 1, 32, 32)
-    x_0_hat = reconstruct(model, x_0, 100, Schedule.linear(), box=32, to_x_0=to_x_0)
-    assert_close(x_0_hat, 0.5 * model.seen[0][0] + 100)
+    x_0_hat = reconstruct(as_x_0(model, "v", schedule), x_0, 100, schedule, box=32)
+    (x_t, t) = model.seen[0]
+    assert_close(x_0_hat, objectives.to_x_0("v", 0.5 * x_t, x_t, t, schedule))
+
+
+def test_a_model_answering_x_0_keeps_its_device_mode_and_weights():
+    """And leaves the caller's schedule where it is, while its own copy moves along."""
+    net, schedule = torch.nn.Bilinear(2, 2, 2), Schedule.cosine()
+    assert as_x_0(net, "x_0", schedule) is net
+    wrapped = as_x_0(net, "eps", schedule).eval().to("meta")
+    assert not net.training and {p.device.type for p in net.parameters()} == {"meta"}
+    assert [id(p) for p in wrapped.parameters()] == [id(p) for p in net.parameters()]
+    assert {table.device.type for table in wrapped.buffers()} == {"meta"}
+    assert schedule.betas.device.type == "cpu"
+    with pytest.raises(SettingsError, match='prediction: expected "x_0", "eps" or "v", got \'x\''):
+        as_x_0(net, "x", schedule)
 
 
 @pytest.mark.parametrize("call", ["reconstruct", "boxes", "chain"])
@@ -312,13 +321,9 @@ def test_reconstruct_by_chain_starts_from_the_noised_scan():
 
 @pytest.mark.parametrize("eta", [0.0, 0.7])
 def test_the_chain_goes_on_as_sample_does(eta):
-    """With the same noise, generator, eta and conversion."""
+    """With the same noise, generator and eta."""
     schedule, x_0 = Schedule.cosine(), torch.rand(2, 1, 32, 32)
-
-    def to_x_0(prediction, x_t, t):
-        return prediction + 1
-
-    options = {"eta": eta, "noise": fractal_noise, "to_x_0": to_x_0}
+    options = {"eta": eta, "noise": fractal_noise}
     generator = seeded(1)
     x_0_hat = reconstruct_by_chain(
         Recorder(), x_0, [200, 100, 0], schedule, generator=generator, **options

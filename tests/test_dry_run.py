@@ -7,9 +7,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maskdiff_edu import training
-from maskdiff_edu.brains import cohorts
-from maskdiff_edu.training import PRESETS, SlicePool, Step, TrainConfig, dry_run, train
+from maskdiff_edu.training import (
+    PRESETS,
+    SlicePool,
+    Step,
+    TrainConfig,
+    cost,
+    dry_run,
+    graph,
+    train,
+)
+from maskdiff_edu.training.pool import Discs
 from maskdiff_edu.training.state import TrainState
 
 CONFIG = replace(PRESETS["fpm-cm"], batch_size=2, steps=3)
@@ -18,7 +26,7 @@ CONFIG = replace(PRESETS["fpm-cm"], batch_size=2, steps=3)
 def test_its_steps_are_those_of_a_training(monkeypatch):
     """The same losses, optimiser included, as `train` has on the same slices."""
     losses, updates = [], []
-    denoising_loss, update = training.denoising_loss, TrainState.update
+    denoising_loss, update = graph.denoising_loss, TrainState.update
 
     def watched_loss(*arguments):
         losses.append(denoising_loss(*arguments))
@@ -28,22 +36,22 @@ def test_its_steps_are_those_of_a_training(monkeypatch):
         updates.append(self.step)
         return update(self, error)
 
-    monkeypatch.setattr(training, "denoising_loss", watched_loss)
+    monkeypatch.setattr(graph, "denoising_loss", watched_loss)
     monkeypatch.setattr(TrainState, "update", watched_update)
-    cost = dry_run(CONFIG, device="cpu", seconds=math.inf)
-    assert cost.steps_measured == len(updates) == CONFIG.steps  # it does not go beyond
+    found = dry_run(CONFIG, device="cpu", seconds=math.inf)
+    assert found.steps_measured == len(updates) == CONFIG.steps  # it does not go beyond
     measured = torch.stack(losses).detach()
-    trained = torch.stack([step.loss for step in train(CONFIG, training._Discs(), device="cpu")])
+    trained = torch.stack([step.loss for step in train(CONFIG, Discs(), device="cpu")])
     assert_close(measured, trained, rtol=0, atol=0)
     assert measured.unique().numel() == CONFIG.steps
 
 
 def test_it_stops_when_the_time_is_over():
-    cost = dry_run(replace(CONFIG, steps=1000), device="cpu", seconds=0)
-    assert cost.steps_measured == 2, "the first one also sets everything up"
-    assert cost.seconds_a_step > 0 and cost.seconds == 1000 * cost.seconds_a_step
-    assert cost.peak_memory is None or cost.peak_memory > 10**7
-    assert (cost.subjects, cost.subject_seconds) == (0, 0)
+    found = dry_run(replace(CONFIG, steps=1000), device="cpu", seconds=0)
+    assert found.steps_measured == 2, "the first one also sets everything up"
+    assert found.seconds_a_step > 0 and found.seconds == 1000 * found.seconds_a_step
+    assert found.peak_memory is None or found.peak_memory > 10**7
+    assert (found.subjects, found.subject_seconds) == (0, 0)
 
 
 def test_it_multiplies_the_typical_step(monkeypatch):
@@ -55,10 +63,10 @@ def test_it_multiplies_the_typical_step(monkeypatch):
         while True:
             yield Step(1, torch.tensor(0.0), 0.0, 0.0, None)
 
-    monkeypatch.setattr(training, "train", pretend)
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
-    cost = dry_run(TrainConfig(steps=100), device="cpu", seconds=20)
-    assert (cost.steps_measured, cost.seconds_a_step, cost.seconds) == (4, 2.0, 200.0)
+    monkeypatch.setattr(cost, "train", pretend)
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    found = dry_run(TrainConfig(steps=100), device="cpu", seconds=20)
+    assert (found.steps_measured, found.seconds_a_step, found.seconds) == (4, 2.0, 200.0)
 
 
 def test_subjects_that_are_there_cost_nothing(tmp_path):
@@ -83,7 +91,7 @@ def test_it_multiplies_the_typical_subject(tmp_path, monkeypatch, n, workers, me
         seen.extend(sources)
         return iter(measured)
 
-    monkeypatch.setattr(cohorts, "_in_parallel", pretend)
+    monkeypatch.setattr("maskdiff_edu.training.pool._in_parallel", pretend)
     pool = SlicePool(range(100, 100 + n), cache_dir=tmp_path)
     assert pool.cost(range(n), workers) == (n, expected)
     assert seen == list(range(100, 100 + len(measured)))

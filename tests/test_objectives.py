@@ -153,7 +153,7 @@ def test_boxes_tile_a_slice_row_by_row():
 @pytest.mark.parametrize("call", [target, to_x_0])
 def test_unknown_kinds_are_refused(call):
     x_0, _, _, t, x_t = a_noised_batch(SCHEDULES["linear"], [3])
-    with pytest.raises(ValueError, match='"x_0", "eps" or "v"'):
+    with pytest.raises(ValueError, match='prediction: expected "x_0", "eps" or "v"'):
         call("x0", x_0, x_t, t, SCHEDULES["linear"])
-    with pytest.raises(ValueError, match='"l1" or "l2"'):
+    with pytest.raises(ValueError, match='loss: expected "l1" or "l2"'):
         loss(x_0, x_0, "huber")

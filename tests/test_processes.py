@@ -18,7 +18,7 @@ from train_shared import CONFIG, STEPS
 from maskdiff_edu.devices import Processes
 from maskdiff_edu.diffusion import no_corruption
 from maskdiff_edu.scans import find_scans
-from maskdiff_edu.training import SlicePool, denoising_loss, make_schedule, train
+from maskdiff_edu.training import SlicePool, denoising_loss, hide_and_noise, make_schedule, train
 from maskdiff_edu.training.checkpoints import load_checkpoint
 from maskdiff_edu.training.loop import CHECKPOINT
 
@@ -87,8 +87,8 @@ def test_the_mean_over_the_shares_is_the_loss_of_the_batch(box):
             return scale * x_t
 
         generator = torch.Generator().manual_seed(2)
-        options = (no_corruption, schedule, config, generator, share)
-        return denoising_loss(model, x_0, brain_masks, *options)
+        noised = hide_and_noise(x_0, brain_masks, no_corruption, schedule, config, generator)
+        return denoising_loss(model, noised.share(share), schedule, config)
 
     parts = [loss(Processes(rank, rank, 3).share(6)) for rank in range(3)]
     whole = loss(slice(None))

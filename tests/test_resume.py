@@ -155,7 +155,7 @@ def test_a_pool_is_known_by_its_subjects_and_not_by_their_place(tmp_path):
 
 def test_changed_code_that_makes_subjects_makes_another_pool(monkeypatch):
     before = SlicePool([1, 2]).description
-    monkeypatch.setattr("maskdiff_edu.cohorts._generator_digest", lambda: "newer")
+    monkeypatch.setattr("maskdiff_edu.training.pool._generator_digest", lambda: "newer")
     assert SlicePool([1, 2]).description != before
 
 
@@ -274,7 +274,7 @@ def test_a_foreign_card_beside_the_checkpoint_is_left_alone(tmp_path):
     (tmp_path / "checkpoint.json").write_text('{"mine": 1}')
     model = fit(TWO, Discs(), out=tmp_path, device="cpu", start=START)
     card = json.loads((tmp_path / "model.json").read_text())
-    assert card["step"] == 2 and TrainConfig(**card["train"]) == TWO
+    assert card["step"] == 2 and TrainConfig.from_json(card["train"]) == TWO
     assert card["unet"] == json.loads(json.dumps(asdict(SHAPE)))
     assert (tmp_path / "checkpoint.json").read_text() == '{"mine": 1}'
     averages = load_checkpoint(tmp_path / CHECKPOINT)[0]

@@ -40,12 +40,14 @@ from maskdiff_edu.training import (
     available_models,
     denoising_loss,
     fit,
+    graph,
+    hide_and_noise,
     load_pretrained,
+    loop,
     make_corruption,
     make_schedule,
     train,
 )
-from maskdiff_edu.training import loop as training
 from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint
 from maskdiff_edu.training.loop import CHECKPOINT
 from maskdiff_edu.training.state import TrainState, learning_rate
@@ -99,7 +101,7 @@ def test_a_shipped_model_can_be_trained_again_by_the_command_on_its_card(name):
     card = load_pretrained(name)[1]
     said = dict(re.findall(r"--(preset|steps|seed) (\S+)", card["command"]))
     config = replace(PRESETS[said["preset"]], steps=int(said["steps"]), seed=int(said["seed"]))
-    assert TrainConfig(**card["train"]) == config
+    assert TrainConfig.from_json(card["train"]) == config
 
 
 def test_presets_differ_in_what_is_hidden_and_in_nothing_else():
@@ -161,7 +163,8 @@ def test_the_network_sees_the_masked_and_is_asked_for_the_clean_slice():
 
     schedule = make_schedule(config)
     generator = torch.Generator().manual_seed(5)
-    loss = denoising_loss(model, x_0, brain_masks, hide, schedule, config, generator)
+    noised = hide_and_noise(x_0, brain_masks, hide, schedule, config, generator)
+    loss = denoising_loss(model, noised, schedule, config)
     (x_t, t) = seen[0]
     eps = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(5))
     time = (101 / 1000 + 0.008) / 1.008
@@ -182,12 +185,13 @@ def test_only_one_box_is_noised_and_scored():
         return 0.3 * x_t
 
     schedule = make_schedule(config)
-    loss = denoising_loss(
-        model, x_0, brain_masks, lambda x, *_: -x, schedule, config, torch.manual_seed(5)
-    )
-    noised = seen[0] != -x_0  # what the network saw, beside the slice as it was hidden
-    assert_close(loss, ((0.3 * seen[0] - x_0)[noised]).abs().mean())
-    for box in noised[:, 0]:
+    settings = (lambda x, *_: -x, schedule, config)
+    noised = hide_and_noise(x_0, brain_masks, *settings, torch.manual_seed(5))
+    loss = denoising_loss(model, noised, schedule, config)
+    changed = seen[0] != -x_0  # what the network saw, beside the slice as it was hidden
+    assert_close(loss, ((0.3 * seen[0] - x_0)[changed]).abs().mean())
+    assert torch.equal(noised.box, changed)
+    for box in changed[:, 0]:
         assert box.sum() == 16 * 16  # a quarter of the slice
         rows, columns = box.any(1).nonzero()[:, 0], box.any(0).nonzero()[:, 0]
         assert rows[0] % 16 == columns[0] % 16 == 0 and len(rows) == len(columns) == 16
@@ -228,9 +232,10 @@ def test_the_loss_of_a_batch_follows_from_its_generator_alone(name):
     batch = Discs().batch(0, 0, 4)
 
     def loss(seed):
-        settings = (make_corruption(config), make_schedule(config), config)
+        corrupt, schedule = make_corruption(config), make_schedule(config)
         generator = torch.Generator().manual_seed(seed)
-        return denoising_loss(lambda x_t, t: 0.3 * x_t, *batch, *settings, generator)
+        noised = hide_and_noise(*batch, corrupt, schedule, config, generator)
+        return denoising_loss(lambda x_t, t: 0.3 * x_t, noised, schedule, config)
 
     torch.manual_seed(0)
     once = loss(5)
@@ -284,12 +289,14 @@ def test_the_training_of_your_own_mask_in_the_book_runs(tmp_path, monkeypatch):
     [example] = re.findall(r"```python\n(.*?)```", prose, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))
-    short = replace(PRESETS["fpm-cm"], steps=1, batch_size=2, n_subjects=1)
+    short = replace(PRESETS["fpm-cm"], steps=1, batch_size=2)
     monkeypatch.setitem(PRESETS, "fpm-cm", short)
+    monkeypatch.setattr("maskdiff_edu.training.N_SUBJECTS", 1)
     names = {"SlicePool": SlicePool, "cohort_seeds": cohort_seeds, **own_masks()}
     exec(compile(textwrap.dedent(example), PAGE.name, "exec"), names)
     model, card = load_pretrained(tmp_path / "rows-0" / "model.safetensors")
     assert (card["method"], card["train"]["seed"]) == ("rows", 0)
+    assert card["train"]["corruption"] == "custom: hide_every_fourth_row"
     plain = fit(short, names["pool"], corrupt=no_corruption)
     assert not torch.equal(model.head.weight, plain.head.weight)
     assert build_method(tmp_path / "rows-2" / "model.safetensors").card["train"]["seed"] == 2
@@ -416,7 +423,7 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
 def test_resuming_from_a_file_made_to_harm_is_refused(tmp_path, what):
     """A moment that is too short would let the fused optimiser write beyond its end."""
     run(CONFIG, out=tmp_path, start=SMALL)
-    path = tmp_path / training.CHECKPOINT
+    path = tmp_path / CHECKPOINT
     tensors, about = load_checkpoint(path)
     if what == "moment":
         tensors = {n: x[:1] if "exp_avg" in n else x for n, x in tensors.items()}
@@ -488,23 +495,28 @@ def test_the_scale_of_gradients_and_the_time_taken_are_resumed(tmp_path):
 
 
 def test_each_process_denoises_its_part_of_the_batch(monkeypatch):
-    shares = []
+    seen = []
 
-    def spy(*arguments):
-        shares.append(arguments[-1])
-        return denoising_loss(*arguments)
+    def spy(model, noised, schedule, config):
+        seen.append(noised)
+        return denoising_loss(model, noised, schedule, config)
 
-    monkeypatch.setattr(training, "denoising_loss", spy)
-    monkeypatch.setattr(training, "join_processes", lambda: Processes(1, 0, 2))
+    def run_as(processes):
+        monkeypatch.setattr(loop, "join_processes", lambda: processes)
+        next(train(CONFIG, Discs(), start=SMALL, device="cpu"))
+        return seen.pop()
+
+    monkeypatch.setattr(graph, "denoising_loss", spy)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda _: None)
-    next(train(CONFIG, Discs(), start=SMALL, device="cpu"))
-    assert shares == [slice(2, 4)]
+    whole, second = run_as(Processes()), run_as(Processes(1, 0, 2))
+    for name in ("x_0", "x_t", "t"):
+        assert torch.equal(getattr(second, name), getattr(whole, name)[2:])
 
 
 def test_the_parts_of_a_batch_make_its_loss():
     """Each process draws as if it did the whole batch, and shows the network its part alone."""
     shown, config = [], replace(CONFIG, noise="gaussian")
-    settings = (make_corruption(config), make_schedule(config), config)
+    corrupt, schedule = make_corruption(config), make_schedule(config)
 
     def model(x_t, t):
         shown.append(x_t)
@@ -512,7 +524,8 @@ def test_the_parts_of_a_batch_make_its_loss():
 
     def loss(share):
         batch, generator = Discs().batch(0, 0, 4), torch.Generator().manual_seed(0)
-        return denoising_loss(model, *batch, *settings, generator, share)
+        noised = hide_and_noise(*batch, corrupt, schedule, config, generator)
+        return denoising_loss(model, noised.share(share), schedule, config)
 
     whole, first, second = (loss(share) for share in (slice(None), slice(0, 2), slice(2, 4)))
     assert_close((first + second) / 2, whole)
@@ -523,7 +536,7 @@ def test_the_shares_of_all_processes_make_the_batch():
     batch = list(range(12))
     shares = [batch[Processes(rank, rank, 3).share(12)] for rank in range(3)]
     assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    with pytest.raises(ValueError, match="multiple of the 3 processes, got 16"):
+    with pytest.raises(ValueError, match="a multiple of the 3 processes, got 16"):
         Processes(0, 0, 3).share(16)
 
 
@@ -558,7 +571,7 @@ def test_fit_leaves_a_model_with_its_card_and_other_files_alone(tmp_path):
     loaded, card = load_pretrained(tmp_path / "model.safetensors")
     assert_close(weights(loaded), expected, rtol=1e-3, atol=1e-5)
     assert card["command"] == "train it" and card["step"] == 3 and card["seconds"] > 0
-    assert TrainConfig(**card["train"]) == config
+    assert TrainConfig.from_json(card["train"]) == config
     assert card["torch"] == torch.__version__
     assert json.loads((tmp_path / "model.json").read_text()) == card
     names = {"notes.txt", CHECKPOINT, "model.safetensors", "model.json"}

@@ -173,7 +173,7 @@ def test_other_shapes_are_refused(shape):
 
 @pytest.mark.parametrize("t", [torch.tensor(5), torch.zeros(3), torch.zeros(2, 1)])
 def test_one_t_for_each_slice(t):
-    with pytest.raises(ValueError, match="one step for each of the 2 slices"):
+    with pytest.raises(ValueError, match="t: expected one step for each of the 2 slices"):
         UNet(SMALL)(images(), t)
 
 

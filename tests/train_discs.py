@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 import torch._dynamo  # imported by the first optimiser, for seconds: here once for all children
 
+from maskdiff_edu import files
 from maskdiff_edu.diffusion import UNet, UNetConfig
 from maskdiff_edu.training import PRESETS, checkpoints, train
-from maskdiff_edu.training.loop import CHECKPOINT, make_generator
+from maskdiff_edu.training.batches import make_generator
+from maskdiff_edu.training.loop import CHECKPOINT
 
 CONFIG = replace(PRESETS["fpm-cm"], batch_size=4, steps=12, warmup=2, precision="float32")
 
@@ -86,7 +88,8 @@ def _train_as_a_child(out, config, signs):
 
     failed = 1
     try:
-        checkpoints.open = SlowFile
+        files.open = SlowFile
+        files.LEFTOVER_SECONDS = 0  # nobody else writes: what killed children left is cleared
         options = {"start": small_network(), "device": "cpu", "resume": True, "save_every": 1}
         for _ in train(config, Discs(), out=out, **options):
             os.write(signs, b".")

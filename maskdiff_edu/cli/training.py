@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from maskdiff_edu import training
-from maskdiff_edu.brains import cohorts
+from maskdiff_edu.brains import cohort_seeds
 from maskdiff_edu.cli.options import (
     INTERRUPTED,
     Device,
@@ -20,7 +20,8 @@ from maskdiff_edu.cli.options import (
     say,
 )
 from maskdiff_edu.detection import models
-from maskdiff_edu.devices import join_processes
+from maskdiff_edu.devices import choose_device, join_processes
+from maskdiff_edu.errors import Error
 from maskdiff_edu.files import require_writable
 from maskdiff_edu.scans import find_scans
 from maskdiff_edu.training.cost import Cost
@@ -58,16 +59,16 @@ def train(
     """
     config = replace(training.PRESETS[preset], seed=seed)
     config = config if steps is None else replace(config, steps=steps)
-    seeds = cohorts.cohort_seeds("train", n=config.n_subjects)
-    sources = seeds if data is None else find_scans(data, config.contrast)
-    pool = cohorts.SlicePool(sources, config.contrast)
+    seeds = cohort_seeds("train", n=training.N_SUBJECTS)
+    pool = training.SlicePool(seeds if data is None else find_scans(data))
+    choose_device(device, join_processes())  # if there is none of that name, say so at once
     if dry_run:
         _tell_cost(config, training.dry_run(config, pool, device=device))
         return
     checkpoint, model = out / CHECKPOINT, out / MODEL
     for kept in (checkpoint, model, model.with_suffix(".json")):
         if kept.exists() and not resume:
-            raise ValueError(f"{kept}: expected no training here; add --resume to go on with it")
+            raise Error(f"{kept}: expected no training here; add --resume to go on with it")
     require_writable(out)
     if checkpoint.exists():
         require_resumable(checkpoint, config, pool)

@@ -22,7 +22,7 @@ from maskdiff_edu.diffusion.masks import (
     no_corruption,
 )
 from maskdiff_edu.diffusion.noise import fractal_noise, gaussian_noise
-from maskdiff_edu.diffusion.objectives import draw_t, loss, target, to_x_0
+from maskdiff_edu.diffusion.objectives import as_x_0, draw_t, loss, target, to_x_0
 from maskdiff_edu.diffusion.sampling import (
     add_noise,
     ddim_step,
@@ -56,6 +56,7 @@ __all__ = [
     "add_noise",
     "apply_bands",
     "apply_patches",
+    "as_x_0",
     "cutmix",
     "ddim_step",
     "ddpm_step",

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from maskdiff_edu.errors import require_number, require_rise
+from maskdiff_edu.errors import SettingsError, require_number, require_rise
 
 Generator = torch.Generator | None
 Device = torch.device | str | None
@@ -29,7 +29,7 @@ ZERO_AFTER_SCALING = 0.0  #: 0 of an image in [-1, 1]: the hole is mid-grey
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """How many rectangles hide a slice, and how large. ValueError if a range does not rise."""
+    """How many rectangles hide a slice, and how large. SettingsError if a range does not rise."""
 
     count: tuple[int, int]  #: rectangles a slice, uniform, both ends included
     sides: tuple[float, float]  #: height and width, each uniform, as a share of the brain's rows
@@ -53,7 +53,7 @@ BROAD_PATCHES = PatchSettings(count=(1, 8), sides=(0.06, 0.35))
 
 @dataclass(frozen=True)
 class BandSettings:
-    """Which part of the spectrum is removed. ValueError for chances that do not sum to 1."""
+    """Which part of the spectrum is removed. SettingsError for chances that do not sum to 1."""
 
     low_pass: float  #: chance to keep only a centred square of bins -w..w
     high_pass: float  #: chance to remove only that square
@@ -64,7 +64,10 @@ class BandSettings:
     def __post_init__(self):
         chances = (self.low_pass, self.high_pass, self.off_centre)
         if min(chances) < 0 or not math.isclose(sum(chances), 1):
-            raise ValueError(f"the three chances must be at least 0 and sum to 1, got {chances}")
+            raise SettingsError(
+                "low_pass, high_pass, off_centre: expected three chances of at least 0 that sum to "
+                f"1, got {chances}"
+            )
         require_rise("half_width", self.half_width, 0, 10_000, whole=True)
         require_number("pairs", self.pairs, 1, 60, whole=True)
 
@@ -135,12 +138,12 @@ def apply_patches(
     background), "mean" for the slice's mean over the brain, or "noise" for white noise of the
     brain's mean and spread. A hole is no noise: it is an image value, on top of which noise comes.
 
-    Raises ValueError for any other fill.
+    Raises SettingsError for any other fill.
     """
     if isinstance(fill, int | float) and -1 <= fill <= 1:
         return torch.where(patch_mask, fill, images)
     if fill not in ("mean", "noise"):
-        raise ValueError(f'fill must be a number in [-1, 1], "mean" or "noise", got {fill!r}')
+        raise SettingsError(f'fill: expected a number in [-1, 1], "mean" or "noise", got {fill!r}')
     mean = brain_mean(images, brain_masks)
     if fill == "mean":
         return torch.where(patch_mask, mean, images)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import SettingsError, require_number
 
 
 def gaussian_noise(
@@ -42,8 +42,8 @@ def fractal_noise(
     which is what random means. (Scaling each field to variance 1 gives another, rarer noise.)
     A field has mean 0 and wraps around: its left edge goes on at its right one.
 
-    Raises ValueError for `octaves` outside 1..16, `persistence` outside 0..1, and a `base_period`
-    under 1 pixel or over 4 times the shorter side: such blobs would not vary.
+    Raises SettingsError for `octaves` outside 1..16, `persistence` outside 0..1, and a
+    `base_period` under 1 pixel or over 4 times the shorter side: such blobs would not vary.
 
     >>> fractal_noise((32, 1, 96, 96)).shape
     torch.Size([32, 1, 96, 96])
@@ -53,9 +53,9 @@ def fractal_noise(
     require_number("persistence", persistence, 0, 1)
     require_number("base_period", base_period, 1, float("inf"))
     if base_period > 4 * min(h, w):
-        raise ValueError(
-            f"base_period must be at most 4 times the shorter side, {4 * min(h, w)} pixels, "
-            f"got {base_period}; pass a smaller one"
+        raise SettingsError(
+            f"base_period: expected at most 4 times the shorter side, {4 * min(h, w)} pixels, "
+            f"got {base_period}"
         )
     working = torch.promote_types(dtype, torch.float32)  # FFTs do not take half precision
     white = torch.randn(shape, device=device, dtype=working, generator=generator)

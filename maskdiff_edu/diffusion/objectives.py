@@ -1,14 +1,18 @@
 """What the network is asked for, and how far off its answer is."""
 
+import copy
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskdiff_edu.diffusion.schedule import Schedule, per_image
+from maskdiff_edu.errors import SettingsError
 
 Prediction = Literal["x_0", "eps", "v"]
+Model = Callable[[Tensor, Tensor], Tensor]  #: (x_t (b, 1, h, w), t (b,)) -> its answer, like x_t
 
 
 def target(kind: Prediction, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
@@ -25,7 +29,7 @@ def target(kind: Prediction, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: Sche
 
     Errors count differently: |eps* - eps_hat|^2 = SNR |x_0 - x_0_hat|^2, and SNR + 1 for v.
 
-    Raises ValueError for any other kind. Sources: arXiv 2006.11239 (eps), 2202.00512 (v),
+    Raises SettingsError for any other kind. Sources: arXiv 2006.11239 (eps), 2202.00512 (v),
     2305.19867 (a clean x_0 from a masked input).
 
     >>> x_0, x_t = torch.zeros(2, 1, 96, 96), torch.ones(2, 1, 96, 96)
@@ -48,7 +52,7 @@ def to_x_0(
 ) -> Tensor:
     """The image that a prediction of this kind stands for; undoes `target`.
 
-    All images (b, 1, h, w), `t` (b,). Raises ValueError for an unknown kind.
+    All images (b, 1, h, w), `t` (b,). Raises SettingsError for an unknown kind.
 
     eps is divided by sqrt(alphas_bar): where that is small, small errors of the network are large
     ones of the image. v never divides.
@@ -69,28 +73,58 @@ def to_x_0(
     raise _unknown(kind)
 
 
+def as_x_0(model: Model, kind: Prediction, schedule: Schedule) -> Model:
+    """The same model, answering with x_0: what sampling, reconstruction and detectors take.
+
+    `kind` is what `model` answers, and `schedule` the one that it was trained with. A model that
+    answers x_0 is returned as it is; else a module whose device, mode and weights are the model's,
+    with a copy of the schedule that moves along. Raises SettingsError for an unknown kind.
+
+    >>> schedule, x_t, t = Schedule.cosine(), torch.ones(2, 1, 96, 96), torch.tensor([0, 500])
+    >>> model = as_x_0(lambda x_t, t: x_t, "v", schedule)
+    >>> torch.equal(model(x_t, t), to_x_0("v", x_t, x_t, t, schedule))
+    True
+    """
+    if kind not in get_args(Prediction):
+        raise _unknown(kind)
+    return model if kind == "x_0" else _AnsweringX0(model, kind, schedule)
+
+
+class _AnsweringX0(nn.Module):
+    """A model of another kind and what turns its answers into images."""
+
+    def __init__(self, model: Model, kind: Prediction, schedule: Schedule) -> None:
+        super().__init__()
+        self.model, self.kind, self.schedule = model, kind, copy.deepcopy(schedule)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return to_x_0(self.kind, self.model(x_t, t), x_t, t, self.schedule)
+
+
 def loss(
     prediction: Tensor,
-    target: Tensor,
+    wanted: Tensor,
     kind: Literal["l1", "l2"] = "l1",
     weight_mask: Tensor | None = None,
 ) -> Tensor:
     """Mean absolute ("l1") or squared ("l2") error of two (b, 1, h, w): one number, ().
 
     `weight_mask`, (b, 1, h, w) bool or float, limits the mean to a region such as `draw_box`'s
-    (pDDPM, arXiv 2303.03758); where it is empty the loss is 0. Raises ValueError for another kind.
+    (pDDPM, arXiv 2303.03758); where it is empty the loss is 0.
+
+    Raises SettingsError for another kind.
 
     >>> loss(torch.full((2, 1, 8, 8), 3.0), torch.ones(2, 1, 8, 8), "l2")
     tensor(4.)
     """
-    difference = prediction - target
+    difference = prediction - wanted
     match kind:
         case "l1":
             error = difference.abs()
         case "l2":
             error = difference.square()
         case _:
-            raise ValueError(f'loss kind must be "l1" or "l2", got {kind!r}')
+            raise SettingsError(f'loss: expected "l1" or "l2", got {kind!r}')
     if weight_mask is None:
         return error.mean()
     weights = weight_mask.to(error.dtype).expand_as(error)
@@ -107,13 +141,13 @@ def draw_t(
     """One time for each of b images, (b,) int64, uniform over t_min..t_max, both included.
 
     The whole schedule is 0..T-1; a narrower band trains only the times that the test will use.
-    Raises ValueError if the band is empty or starts below 0.
+    Raises SettingsError if the band is empty or starts below 0.
 
     >>> draw_t(3, 150, 150)
     tensor([150, 150, 150])
     """
     if not 0 <= t_min <= t_max:
-        raise ValueError(f"expected 0 <= t_min <= t_max, got t_min={t_min}, t_max={t_max}")
+        raise SettingsError(f"t_min, t_max: expected 0 <= t_min <= t_max, got {t_min} and {t_max}")
     return torch.randint(t_min, t_max + 1, (b,), generator=generator, device=device)
 
 
@@ -121,13 +155,13 @@ def box_grid(h: int, w: int, side: int, device: torch.device | str | None = None
     """The boxes of `side` pixels that tile a slice, row by row: (boxes, h, w) bool.
 
     Every pixel lies in exactly one; those at the far edges are smaller where `side` leaves a rest.
-    Raises ValueError for a side of less than 1 pixel.
+    Raises SettingsError for a side of less than 1 pixel.
 
     >>> box_grid(96, 96, 48).shape
     torch.Size([4, 96, 96])
     """
     if side < 1:
-        raise ValueError(f"the side of a box must be at least 1 pixel, got {side}")
+        raise SettingsError(f"side: expected a box of at least 1 pixel, got {side}")
     rows, columns = torch.arange(h, device=device) // side, torch.arange(w, device=device) // side
     across, down = math.ceil(w / side), math.ceil(h / side)
     number = across * rows[:, None] + columns  # (h, w), of the box that a pixel lies in
@@ -161,5 +195,5 @@ def _amplitudes(x_t: Tensor, t: Tensor, schedule: Schedule) -> tuple[Tensor, Ten
     return signal, noise
 
 
-def _unknown(kind: str) -> ValueError:
-    return ValueError(f'prediction must be "x_0", "eps" or "v", got {kind!r}')
+def _unknown(kind: str) -> SettingsError:
+    return SettingsError(f'prediction: expected "x_0", "eps" or "v", got {kind!r}')

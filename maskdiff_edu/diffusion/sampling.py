@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from maskdiff_edu.diffusion.noise import fractal_noise, gaussian_noise
-from maskdiff_edu.diffusion.objectives import box_grid
+from maskdiff_edu.diffusion.objectives import Model, box_grid
 from maskdiff_edu.diffusion.schedule import Schedule, per_image
+from maskdiff_edu.errors import SettingsError
 
-Model = Callable[[Tensor, Tensor], Tensor]  #: (x_t (b, 1, h, w), t (b,)) -> prediction
 Noise = Callable[..., Tensor]  #: gaussian_noise, fractal_noise or one with the same keywords
-ToX0 = Callable[[Tensor, Tensor, Tensor], Tensor]  #: (prediction, x_t, t) -> x_0_hat
 
 
 def add_noise(x_0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
@@ -75,12 +74,12 @@ def ddim_step(
     `t` and `t_next` are (b,) int64, t_next < t. With `eta` = 0 nothing is random; with 1 and
     t_next = t - 1 it is `ddpm_step`. DDIM, arXiv 2010.02502, equations 12 and 16.
 
-    Raises ValueError if `eta` lies outside 0..1, or is not 0 and no fresh noise `eps` is given.
+    Raises SettingsError if `eta` lies outside 0..1, or is not 0 and no fresh noise `eps` is given.
     """
     if not 0 <= eta <= 1:
-        raise ValueError(f"eta must be in 0..1, got {eta}")
+        raise SettingsError(f"eta: expected a number in 0..1, got {eta}")
     if eta and eps is None:
-        raise ValueError(f"eta = {eta} adds fresh noise: pass eps, of the shape of x_t")
+        raise SettingsError(f"eps: expected fresh noise like x_t for eta = {eta}, got none")
     signal = per_image(schedule.alphas_bar[t], x_t)
     noise = per_image(schedule.one_minus_alphas_bar[t], x_t)
     is_clean = per_image(t_next < 0, x_t) > 0  # (b, 1, 1, 1)
@@ -89,7 +88,7 @@ def ddim_step(
     noise_next = per_image(schedule.one_minus_alphas_bar[earlier], x_t).masked_fill(is_clean, 0.0)
 
     eps_hat = (x_t - signal.sqrt() * x_0_hat) / noise.sqrt()
-    if not eta:
+    if not eta or eps is None:
         return signal_next.sqrt() * x_0_hat + noise_next.sqrt() * eps_hat
     # Equation 16's sigma^2, rearranged so that float32 need not subtract nearly equal numbers.
     snr_ratio = signal / noise * noise_next / signal_next  # SNR at t over SNR at t_next
@@ -109,16 +108,15 @@ def sample(
     eta: float = 1.0,
     noise: Noise = gaussian_noise,
     generator: torch.Generator | None = None,
-    to_x_0: ToX0 | None = None,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Walk from x_t down to a clean image, yielding (t, x_t, x_0_hat) at each of `times`.
 
     `x_t` (b, 1, h, w) is the image at times[0], pure noise if that is T-1; `times` falls, as
     `range(T - 1, -1, -1)` does. The last x_0_hat is the sample. `eta` = 1 over every t is DDPM,
-    0 is DDIM. `noise` should be the kind that the model was trained with. `to_x_0` turns a
-    prediction of eps or v into an image; without it the model answers x_0 itself.
+    0 is DDIM. `noise` should be the kind that the model was trained with. The model answers x_0:
+    one that answers eps or v goes in as `as_x_0(model, "eps", schedule)`.
 
-    Raises ValueError if `times` does not fall or leaves 0..T-1.
+    Raises SettingsError if `times` does not fall or leaves 0..T-1.
 
     >>> model, x_t = (lambda x_t, t: 0.5 * x_t), torch.randn(2, 1, 96, 96)
     >>> [t for t, x_t, x_0_hat in sample(model, x_t, range(999, -1, -250), Schedule.cosine())]
@@ -126,7 +124,7 @@ def sample(
     """
     times = _require_falling(times, schedule)
     for t, t_next in zip(times, [*times[1:], -1], strict=True):
-        x_0_hat = _predict(model, x_t, t, to_x_0)
+        x_0_hat = model(x_t, _full(t, x_t))
         yield t, x_t, x_0_hat
         if t_next >= 0:
             eps = _like(noise, x_t, generator) if eta else None
@@ -145,7 +143,6 @@ def reconstruct(
     box: int = 0,
     noise: Noise = fractal_noise,
     generator: torch.Generator | None = None,
-    to_x_0: ToX0 | None = None,
 ) -> Tensor:
     """The pseudo-healthy x_0_hat (b, 1, h, w): noise the scan to t, denoise it in one step.
 
@@ -157,7 +154,7 @@ def reconstruct(
     answers inside the boxes are put together, as pDDPM does (arXiv 2303.03758): for a model that
     was trained so. What lies outside the box the model sees without noise, lesions too.
 
-    Raises ValueError if there is nothing to average, or a time lies outside 0..T-1.
+    Raises SettingsError if there is nothing to average, or a time lies outside 0..T-1.
 
     >>> model, x_0 = (lambda x_t, t: 0.5 * x_t), torch.zeros(2, 1, 96, 96)
     >>> reconstruct(model, x_0, [100, 150], Schedule.cosine(), draws=2).shape
@@ -165,18 +162,18 @@ def reconstruct(
     """
     times = [t] if isinstance(t, int) else list(t)
     if not times or draws < 1 or not all(0 <= time < schedule.T for time in times):
-        raise ValueError(
-            f"expected times within 0..{schedule.T - 1} and at least one draw, got t={t} and "
-            f"draws={draws}"
+        raise SettingsError(
+            f"t, draws: expected times within 0..{schedule.T - 1} and at least one draw, got t={t} "
+            f"and draws={draws}"
         )
     total = torch.zeros_like(x_0)
     for time in times:
         for _ in range(draws):
             x_t = add_noise(x_0, _full(time, x_0), _like(noise, x_0, generator), schedule)
             if box:
-                total = total + _predict_by_boxes(model, x_0, x_t, time, to_x_0, box)
+                total = total + _predict_by_boxes(model, x_0, x_t, time, box)
             else:
-                total = total + _predict(model, x_t, time, to_x_0)
+                total = total + model(x_t, _full(time, x_t))
     return total / (len(times) * draws)
 
 
@@ -189,7 +186,6 @@ def reconstruct_by_chain(
     eta: float = 1.0,
     noise: Noise = fractal_noise,
     generator: torch.Generator | None = None,
-    to_x_0: ToX0 | None = None,
 ) -> Tensor:
     """Noise the scan to times[0], then walk all the way down: a sample, not an average.
 
@@ -203,8 +199,7 @@ def reconstruct_by_chain(
     """
     times = _require_falling(times, schedule)
     x_t = add_noise(x_0, _full(times[0], x_0), _like(noise, x_0, generator), schedule)
-    options = {"eta": eta, "noise": noise, "generator": generator, "to_x_0": to_x_0}
-    walk = sample(model, x_t, times, schedule, **options)
+    walk = sample(model, x_t, times, schedule, eta=eta, noise=noise, generator=generator)
     [(_, _, x_0_hat)] = deque(walk, maxlen=1)  # lets go of every stop but the last
     return x_0_hat
 
@@ -213,23 +208,16 @@ def _require_falling(times: Sequence[int], schedule: Schedule) -> list[int]:
     times = list(times)
     falls = all(t > t_next for t, t_next in pairwise(times))
     if not times or not falls or times[0] >= schedule.T or times[-1] < 0:
-        raise ValueError(f"times must fall within {schedule.T - 1}..0, got {times}")
+        raise SettingsError(f"times: expected a fall within {schedule.T - 1}..0, got {times}")
     return times
 
 
-def _predict(model: Model, x_t: Tensor, t: int, to_x_0: ToX0 | None) -> Tensor:
-    t = _full(t, x_t)
-    prediction = model(x_t, t)
-    return prediction if to_x_0 is None else to_x_0(prediction, x_t, t)
-
-
-def _predict_by_boxes(
-    model: Model, x_0: Tensor, x_t: Tensor, t: int, to_x_0: ToX0 | None, side: int
-) -> Tensor:
+def _predict_by_boxes(model: Model, x_0: Tensor, x_t: Tensor, t: int, side: int) -> Tensor:
     """Noise one box after the other and put the answers inside them together."""
     x_0_hat = torch.empty_like(x_0)
-    for box in box_grid(*x_0.shape[-2:], side, x_0.device):  # (h, w)
-        inside = _predict(model, torch.where(box, x_t, x_0), t, to_x_0)
+    h, w = x_0.shape[-2:]
+    for box in box_grid(h, w, side, x_0.device):  # (h, w)
+        inside = model(torch.where(box, x_t, x_0), _full(t, x_t))
         x_0_hat = torch.where(box, inside, x_0_hat)
     return x_0_hat
 

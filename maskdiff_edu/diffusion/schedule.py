@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from maskdiff_edu.errors import SettingsError
+
 
 def linear_betas(T: int = 1000, first: float = 1e-4, last: float = 2e-2) -> Tensor:
     """The linear schedule of DDPM (arXiv 2006.11239): T betas, float64, from `first` to `last`.
@@ -38,7 +40,7 @@ class Schedule(nn.Module):
     computed in float64 and then stored as `dtype`. `1 - alphas_bar` has a table of its own
     because float32 cannot subtract .99996 from 1 without losing half the digits.
 
-    Raises ValueError if `betas` is not one row of numbers strictly between 0 and 1.
+    Raises SettingsError if `betas` is not one row of numbers strictly between 0 and 1.
 
     >>> Schedule.cosine().snr(torch.tensor([150, 499])).round(decimals=2)
     tensor([15.6700,  0.9800])
@@ -55,8 +57,8 @@ class Schedule(nn.Module):
         super().__init__()
         betas = torch.as_tensor(betas, dtype=torch.float64)
         if betas.ndim != 1 or not ((betas > 0) & (betas < 1)).all():
-            raise ValueError(
-                "betas must be one row of numbers strictly between 0 and 1, "
+            raise SettingsError(
+                "betas: expected one row of numbers strictly between 0 and 1, "
                 f"got shape {tuple(betas.shape)}, from {betas.min():g} to {betas.max():g}"
             )
         log_alphas_bar = torch.log1p(-betas).cumsum(0)
@@ -105,7 +107,7 @@ class Schedule(nn.Module):
     def t_with_snr(self, snr: float) -> int:
         """The t whose SNR is nearest to `snr` on a log scale: the fair way to name a noise level.
 
-        Raises ValueError if the schedule never has that SNR.
+        Raises SettingsError if the schedule never has that SNR.
 
         >>> cosine, linear = Schedule.cosine(), Schedule.linear()
         >>> linear.t_with_snr(cosine.snr(499).item())
@@ -114,9 +116,9 @@ class Schedule(nn.Module):
         table = self.snr(torch.arange(self.T, device=self.betas.device)).cpu().double()
         lowest, highest = table[-1].item(), table[0].item()
         if not lowest * (1 - 1e-5) <= snr <= highest * (1 + 1e-5):
-            raise ValueError(
-                f"snr must be between {lowest:.3g} (t = {self.T - 1}) and {highest:.3g} (t = 0) "
-                f"for this schedule, got {snr:g}"
+            raise SettingsError(
+                f"snr: expected a number from {lowest:.3g} (t = {self.T - 1}) to {highest:.3g} "
+                f"(t = 0) for this schedule, got {snr:g}"
             )
         return int((table.log() - math.log(snr)).abs().argmin())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import SettingsError, require_number
 
 
 def heads(width: int) -> int:
@@ -22,7 +22,7 @@ def heads(width: int) -> int:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The shape of a `UNet`. Raises `ValueError` for settings out of range.
+    """The shape of a `UNet`. Raises `SettingsError` for settings out of range.
 
     >>> UNetConfig((32, 64, 88), blocks=1, fold=2, groups=8).multiple
     8
@@ -40,7 +40,7 @@ class UNetConfig:
         """Refuse what cannot be built, and sizes that only a damaged or hostile file would ask."""
         object.__setattr__(self, "widths", tuple(self.widths))
         if not 1 <= len(self.widths) <= 6:
-            raise ValueError(f"expected 1 to 6 widths, got {len(self.widths)}")
+            raise SettingsError(f"widths: expected 1 to 6 of them, got {len(self.widths)}")
         limits = {"blocks": (1, 8), "fold": (1, 8), "time_width": (2, 4096), "groups": (1, 128)}
         for name, (low, high) in limits.items():
             require_number(name, getattr(self, name), low, high, whole=True)
@@ -48,17 +48,18 @@ class UNetConfig:
             require_number("width", width, 1, 2048, whole=True)
         for name in ("coordinates", "attention"):
             if type(getattr(self, name)) is not bool:
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise SettingsError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if any(width % self.groups for width in self.widths):
-            raise ValueError(f"every width must be a multiple of groups={self.groups}, "
-                             f"got {self.widths}")  # fmt: skip
+            raise SettingsError(
+                f"widths: expected multiples of groups={self.groups}, got {self.widths}"
+            )
         if self.attention and self.widths[-1] % heads(self.widths[-1]):
-            raise ValueError(
-                "with attention the last width must be a multiple of its "
+            raise SettingsError(
+                "widths: with attention, expected the last to be a multiple of its "
                 f"{heads(self.widths[-1])} heads, one for 64 channels, got {self.widths[-1]}"
             )
         if self.time_width % 2:
-            raise ValueError(f"time_width must be even, got {self.time_width}")
+            raise SettingsError(f"time_width: expected an even number, got {self.time_width}")
 
     @property
     def multiple(self) -> int:
@@ -148,8 +149,8 @@ class Attention(nn.Module):
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """Start a layer at zero, so that its branch begins as 'change nothing'."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
@@ -158,7 +159,7 @@ class UNet(nn.Module):
 
     x_t: (b, 1, h, w), h and w multiples of `config.multiple`; t: (b,). Returns (b, 1, h, w), whose
     meaning (x_0, eps or v) is the training's choice. A new network answers 0 everywhere.
-    Raises `ValueError` for another shape.
+    Raises `SettingsError` for another shape.
 
     >>> net = UNet(NETWORKS["tiny"])
     >>> net(torch.zeros(2, 1, 96, 96), torch.tensor([150, 150])).shape
@@ -225,8 +226,11 @@ class UNet(nn.Module):
     def _check(self, x_t: Tensor, t: Tensor) -> None:
         multiple = self.config.multiple
         if x_t.ndim != 4 or x_t.shape[1] != 1 or any(n % multiple for n in x_t.shape[2:]):
-            raise ValueError(f"x_t must be (b, 1, h, w) with h and w multiples of {multiple}, got "
-                             f"{tuple(x_t.shape)}; pad the slices")  # fmt: skip
+            raise SettingsError(
+                f"x_t: expected (b, 1, h, w) with h and w multiples of {multiple}, got "
+                f"{tuple(x_t.shape)}; pad the slices"
+            )
         if t.shape != x_t.shape[:1]:
-            raise ValueError(f"t must hold one step for each of the {len(x_t)} slices, got "
-                             f"{tuple(t.shape)}")  # fmt: skip
+            raise SettingsError(
+                f"t: expected one step for each of the {len(x_t)} slices, got {tuple(t.shape)}"
+            )

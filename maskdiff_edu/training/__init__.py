@@ -2,6 +2,7 @@
 
 from maskdiff_edu.training.checkpoints import available_models, load_pretrained
 from maskdiff_edu.training.config import (
+    N_SUBJECTS,
     PRESETS,
     TrainConfig,
     make_corruption,
@@ -9,11 +10,14 @@ from maskdiff_edu.training.config import (
     make_schedule,
 )
 from maskdiff_edu.training.cost import dry_run
-from maskdiff_edu.training.loop import Step, denoising_loss, fit, train
+from maskdiff_edu.training.denoising import Noised, denoising_loss, hide_and_noise
+from maskdiff_edu.training.loop import Step, fit, train
 from maskdiff_edu.training.pool import Pool, SlicePool
 
 __all__ = [
+    "N_SUBJECTS",
     "PRESETS",
+    "Noised",
     "Pool",
     "SlicePool",
     "Step",
@@ -22,6 +26,7 @@ __all__ = [
     "denoising_loss",
     "dry_run",
     "fit",
+    "hide_and_noise",
     "load_pretrained",
     "make_corruption",
     "make_noise",

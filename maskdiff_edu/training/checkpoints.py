@@ -129,7 +129,7 @@ def _crc_of_numbers(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name in sorted(tensors):
         plain = tensors[name].detach().cpu().contiguous().reshape(-1)
-        crc = zlib.crc32(plain.view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(plain.view(torch.uint8).numpy().data, crc)
     return crc
 
 
@@ -187,7 +187,7 @@ def _read_about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: weights, but not ones that maskdiff_edu wrote") from error
     if not isinstance(about, dict):
-        raise CheckpointError(f"{path}: its description must be a JSON object")
+        raise CheckpointError(f"{path}: expected its description to be a JSON object")
     return about
 
 
@@ -196,12 +196,12 @@ def _read_card(path: Path) -> dict[str, Any] | None:
         return None
     try:
         if (size := path.stat().st_size) > _LARGEST_HEADER:
-            raise ValueError(f"expected at most {_LARGEST_HEADER} bytes, came {size}")
+            raise ValueError(f"expected at most {_LARGEST_HEADER} bytes, got {size}")
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the card is not readable JSON ({error})") from error
     if not isinstance(card, dict):
-        raise CheckpointError(f"{path}: the card must be a JSON object")
+        raise CheckpointError(f"{path}: expected the card to be a JSON object")
     return card
 
 
@@ -222,5 +222,5 @@ def _check_weights(path: Path, slices: Mapping[str, Any], about: dict[str, Any])
         )
     for name, stored in weights.items():
         if stored.get_dtype() not in _FLOATS:
-            raise CheckpointError(f"{path}: expected {name} as one of {', '.join(_FLOATS)}, came "
+            raise CheckpointError(f"{path}: expected {name} as one of {', '.join(_FLOATS)}, got "
                                   f"{stored.get_dtype()}")  # fmt: skip

@@ -1,8 +1,8 @@
 """The settings of a training, the presets, and the parts that the settings name."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
 
 from torch import Tensor
 
@@ -24,20 +24,26 @@ from maskdiff_edu.diffusion import (
     no_corruption,
 )
 from maskdiff_edu.diffusion.objectives import Prediction
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import SettingsError, require_number
+
+N_SUBJECTS = 300  #: healthy subjects that the presets learn from
+CORRUPTIONS = ("none", "ipm", "fpm", "fpm-cm")  #: what may be hidden, by name
+_NAMES = {"corruption": CORRUPTIONS, "unet": tuple(NETWORKS)}
+_CUSTOM = "custom: "
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what a training learns; with the pool, it decides every weight.
 
-    Raises ValueError, also for numbers outside `_RANGES` below.
+    A corruption "custom: NAME" is a function of one's own, which `train` takes as `corrupt=`.
+    Raises SettingsError, also for numbers outside `_RANGES` below.
 
     >>> TrainConfig(corruption="ipm", steps=100).t_max
     249
     """
 
-    corruption: Literal["none", "ipm", "fpm", "fpm-cm"] = "fpm-cm"  #: what is hidden in x_0
+    corruption: str = "fpm-cm"  #: what is hidden in x_0: one of `CORRUPTIONS`, or "custom: NAME"
     patches: Literal["broad", "paper", "released"] = "broad"  #: of ipm and fpm-cm: masks.*_PATCHES
     bands: Literal["released", "mixed"] = "released"  #: of fpm and fpm-cm: masks.*_BANDS
     prediction: Prediction = "x_0"  #: what the network answers with
@@ -58,8 +64,6 @@ class TrainConfig:
     max_grad_norm: float = 1.0  #: longer gradients are shortened to this length
     precision: Precision = "auto"  #: of matrix products; see devices.choose_precision
     seed: int = 0  #: of the first weights, the batches and all noise
-    n_subjects: int = 300  #: made for the pool
-    contrast: Literal["t2", "t1"] = "t2"  #: of those subjects
 
     def __post_init__(self) -> None:
         """Refuse an unknown name, or a number that no training can use."""
@@ -67,14 +71,34 @@ class TrainConfig:
             value = getattr(self, name)
             if name in _RANGES:
                 require_number(name, value, *_RANGES[name], whole=kind is int)
-            elif value not in (names := get_args(kind) or tuple(NETWORKS)):
+            elif value not in (names := _NAMES.get(name) or get_args(kind)) and not (
+                name == "corruption" and _is_custom(value)
+            ):
                 hint = "; pass a function of your own as corrupt=" if name == "corruption" else ""
                 choices = ", ".join(f'"{choice}"' for choice in names)
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}{hint}")
+                raise SettingsError(f"{name}: expected one of {choices}, got {value!r}{hint}")
         if not self.t_min <= self.t_max < self.T:
-            raise ValueError(
-                f"expected t_min <= t_max < T, got {self.t_min}, {self.t_max} and {self.T}"
+            raise SettingsError(
+                f"t_min, t_max: expected t_min <= t_max < T, got {self.t_min}, {self.t_max} and "
+                f"{self.T}"
             )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "TrainConfig":
+        """The settings of a card or a checkpoint; those that it does not tell have their defaults.
+
+        Older ones also tell of the pool, which is passed over. Raises SettingsError, for a setting
+        that does not exist too.
+
+        >>> TrainConfig.from_json({"corruption": "ipm", "n_subjects": 300}).corruption
+        'ipm'
+        """
+        if not isinstance(stored, Mapping):
+            raise SettingsError(f"train: expected settings by their names, got {stored!r}")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(map(str, stored.keys() - known - _OF_THE_POOL)):
+            raise SettingsError(f"train: expected settings of a training, got {unknown[0]!r} too")
+        return cls(**{name: value for name, value in stored.items() if name in known})
 
 
 _RANGES = {  #: of each number, both ends included: a card may come from anyone
@@ -90,8 +114,8 @@ _RANGES = {  #: of each number, both ends included: a card may come from anyone
     "ema_decay": (0, 1),
     "max_grad_norm": (1e-9, 1e9),
     "seed": (0, 2**63 - 1),
-    "n_subjects": (1, 10_000),
 }
+_OF_THE_POOL = {"n_subjects", "contrast"}  #: settings of before, now the pool's own
 
 #: Trainings by name.
 PRESETS = {
@@ -112,18 +136,39 @@ PRESETS = {
 def make_corruption(config: TrainConfig) -> Corruption:
     """The function that hides a part of each slice, by its name in the settings.
 
+    Raises SettingsError for "custom: NAME": the function itself has to be passed.
+
     >>> make_corruption(PRESETS["ipm-paper"]) == IPM(PAPER_PATCHES)
     True
     """
+    if _is_custom(config.corruption):
+        raise SettingsError(
+            f"corrupt: expected the function that {config.corruption!r} stands for, got none"
+        )
     patches = {"broad": BROAD_PATCHES, "paper": PAPER_PATCHES, "released": RELEASED_PATCHES}
     bands = {"released": RELEASED_BANDS, "mixed": MIXED_BANDS}
     fpm = FPM(bands[config.bands])
-    return {
+    corruptions: dict[str, Corruption] = {
         "none": no_corruption,
         "ipm": IPM(patches[config.patches]),
         "fpm": fpm,
         "fpm-cm": FPMCutMix(fpm, patches[config.patches]),
-    }[config.corruption]
+    }
+    return corruptions[config.corruption]
+
+
+def custom(corrupt: Corruption) -> str:
+    """What settings and cards call a function of one's own.
+
+    >>> custom(no_corruption)
+    'custom: no_corruption'
+    """
+    function = getattr(corrupt, "func", corrupt)  # of a functools.partial
+    return _CUSTOM + getattr(function, "__name__", type(function).__name__)
+
+
+def _is_custom(corruption: object) -> bool:
+    return isinstance(corruption, str) and corruption.startswith(_CUSTOM)
 
 
 def make_schedule(config: TrainConfig) -> Schedule:

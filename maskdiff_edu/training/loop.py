@@ -4,34 +4,23 @@ import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
-from maskdiff_edu.devices import autocast, choose_device, choose_precision, join_processes
-from maskdiff_edu.diffusion import (
-    Corruption,
-    Schedule,
-    UNet,
-    add_noise,
-    cutmix,
-    draw_t,
-    loss,
-    target,
-)
-from maskdiff_edu.diffusion.objectives import draw_box
+from maskdiff_edu import progress
+from maskdiff_edu.devices import choose_device, join_processes
+from maskdiff_edu.diffusion import Corruption, UNet
+from maskdiff_edu.training.batches import in_turn, make_generator, move
 from maskdiff_edu.training.checkpoints import checksum, load_model, save_model
-from maskdiff_edu.training.config import (
-    TrainConfig,
-    make_corruption,
-    make_noise,
-    make_schedule,
-)
+from maskdiff_edu.training.config import TrainConfig, custom, make_corruption, make_schedule
+from maskdiff_edu.training.denoising import Noised, hide_and_noise
+from maskdiff_edu.training.graph import make_follow
 from maskdiff_edu.training.pool import Pool
 from maskdiff_edu.training.state import TrainState
 
@@ -68,10 +57,13 @@ def train(
     goes on from it up to `config.steps`, a new one starts if there is none.
 
     Batch n, masks and noise included, follows from (config.seed, n) alone: an interrupted training
-    ends in the same weights as one that was not. Under torchrun the processes share each batch.
-    Raises ValueError for settings that do not fit, CheckpointError for a file that does not, also
-    one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
+    ends in the same weights as one that was not. Under torchrun the processes share each batch. On
+    a GPU a thread of its own asks the pool and `corrupt` for the next batches during a step.
 
+    Raises SettingsError for settings that do not fit, CheckpointError for a file that does not,
+    also one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
+
+    >>> from maskdiff_edu.training.pool import Discs
     >>> def hide_left(images, brain_masks, generator):  # see book/own_mask.ipynb
     ...     left = torch.arange(images.shape[-1], device=images.device) < 48
     ...     return torch.where(left & brain_masks, 0.0, images)
@@ -80,73 +72,37 @@ def train(
     [1, 2]
     """
     processes = join_processes()
-    device = choose_device(device, processes)
+    chosen = choose_device(device, processes)
     share = processes.share(config.batch_size)
-    schedule = make_schedule(config).to(device)
-    state = TrainState(config, device, start, _describe(pool, corrupt, start))
-    corrupt = corrupt or make_corruption(config)
+    schedule = make_schedule(config).to(chosen)
+    hide = corrupt or make_corruption(config)
+    state = TrainState(config, chosen, start, _describe(pool, corrupt, start))
     path = Path(out) / CHECKPOINT if out is not None else None
     if resume and path is not None and path.exists():
         state.load(path)
 
-    while state.step < config.steps:
-        began = time.perf_counter()
-        generator = make_generator(config.seed, state.step, device)
-        images, brain_masks = pool.batch(config.seed, state.step, config.batch_size)
-        x_0, brain_masks = images.to(device), brain_masks.to(device)
+    def prepare(n: int) -> Noised:
+        """Batch n; all processes draw the whole of it, and each takes its part."""
+        generator = make_generator(config.seed, n, chosen)
+        drawn = pool.batch(config.seed, n, config.batch_size)
+        x_0, brain_masks = (move(tensor, chosen) for tensor in drawn)
+        return hide_and_noise(x_0, brain_masks, hide, schedule, config, generator).share(share)
 
-        error = denoising_loss(
-            state.model, x_0, brain_masks, corrupt, schedule, config, generator, share
-        )
-        lr = state.update(error)
-
-        state.seconds += time.perf_counter() - began
-        is_due = state.step % save_every == 0 or state.step == config.steps
-        if path is not None and is_due and processes.rank == 0:
-            state.save(path)
-        error = processes.mean(error.detach())
-        yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
-
-
-def denoising_loss(
-    model: nn.Module,
-    x_0: Tensor,
-    brain_masks: Tensor,
-    corrupt: Corruption,
-    schedule: Schedule,
-    config: TrainConfig,
-    generator: torch.Generator | None = None,
-    share: slice = slice(None),
-) -> Tensor:
-    """Mask, noise, denoise, compare: the loss of one batch, one number (arXiv 2305.19867).
-
-    x_0: (b, 1, h, w) in [-1, 1], brain_masks: (b, 1, h, w) bool. The target is the *clean* slice.
-    `share` is the part of the batch that this process denoises. Returns (), on x_0's device.
-
-    >>> config, (x_0, brain_masks) = PRESETS["fpm-cm"], Discs().batch(0, 0, 2)
-    >>> settings = (make_corruption(config), make_schedule(config), config)
-    >>> denoising_loss(lambda x_t, t: x_t, x_0, brain_masks, *settings).shape
-    torch.Size([])
-    """
-    eps = make_noise(config)(tuple(x_0.shape), device=x_0.device, generator=generator)
-    t = draw_t(len(x_0), config.t_min, config.t_max, generator, x_0.device)
-
-    x_0_masked = corrupt(x_0, brain_masks, generator)
-    x_t = add_noise(x_0_masked, t, eps, schedule)
-    box, weight = None, 1.0  # the whole slice
-    if config.box:
-        b, _, h, w = x_0.shape
-        boxes = draw_box((b, h, w), config.box, generator=generator, device=x_0.device)
-        x_t, box = cutmix(x_0_masked, x_t, boxes), boxes[share]
-        # Boxes at the far edges may be smaller: a share weighs what it holds of all their pixels,
-        # so that the mean over the processes is the mean over the pixels.
-        weight = box.float().mean() / boxes.float().mean()
-    x_0, x_t, t = x_0[share], x_t[share], t[share]  # all draw the whole batch, each does its part
-
-    with autocast(x_t.device, choose_precision(config.precision, x_t.device)):
-        prediction = model(x_t, t)
-    wanted = target(config.prediction, x_0, x_t, t, schedule)
-    return weight * loss(prediction.float(), wanted, config.loss, weight_mask=box)
+    if state.step == config.steps:
+        return
+    began = time.perf_counter()
+    first = prepare(state.step)
+    follow = make_follow(state, schedule, first, processes)
+    with closing(in_turn(prepare, state.step + 1, config.steps, chosen)) as others:
+        for noised in chain([first], others):
+            error, lr = follow(noised)
+            state.seconds += time.perf_counter() - began
+            is_due = state.step % save_every == 0 or state.step == config.steps
+            if path is not None and is_due and processes.rank == 0:
+                state.save(path)
+            error = processes.mean(error)
+            yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
+            began = time.perf_counter()
 
 
 def fit(
@@ -163,28 +119,37 @@ def fit(
     model.json; `about` goes into the card, such as the "method" and the "command" that makes the
     same model again. Errors as for `train`.
     """
-    with tqdm(total=config.steps, unit="step", disable=join_processes().rank > 0) as bar:
+    silent = join_processes().rank > 0
+    with progress.bar(total=config.steps, desc="training", unit="step", silent=silent) as bar:
         for step in train(config, pool, out=out, **options):
             bar.update(step.number - bar.n)
             if step.number % 20 == 0:  # now and then: looking at the loss waits for the device
-                bar.set_postfix(loss=f"{float(step.loss):.4f}", lr=f"{step.lr:.1e}")
+                shown = {"loss": f"{float(step.loss):.4f}", "lr": f"{step.lr:.1e}"}
+                bar.set_postfix(shown, refresh=False)
     if out is None:
         return step.model
     model, trained = load_model(Path(out) / CHECKPOINT)
     if join_processes().rank == 0:
         versions = {"python": platform.python_version(), "torch": torch.__version__}
-        made = {name: trained[name] for name in ("train", "step", "seconds")}
-        save_model(Path(out) / MODEL, model, dict(about or {}) | made | versions)
+        used = _tell(trained, options.get("corrupt"), options.get("start"))
+        save_model(Path(out) / MODEL, model, dict(about or {}) | used | versions)
     return model
 
 
-def make_generator(seed: int, n: int, device: torch.device) -> torch.Generator:
-    """A random generator on `device` for batch n, unrelated to those of its neighbours.
+def _tell(trained: dict[str, Any], corrupt: Corruption | None, start: UNet | None) -> dict:
+    """What the card says of a training: settings that played no part are left out.
 
-    `seed` and `n` are at least 0; else ValueError.
+    "data" is the pool's description, "start" the checksum of the network that it went on from;
+    None where the pool has none, or the network was a new one.
     """
-    mixed = np.random.SeedSequence([seed, n]).generate_state(1)[0]
-    return torch.Generator(device).manual_seed(int(mixed))
+    settings, made_from = dict(trained["train"]), trained["made_from"]
+    if corrupt is not None:
+        settings["corruption"] = custom(corrupt)
+        del settings["patches"], settings["bands"]
+    if start is not None:  # the shape is the start's: the card's own "unet"
+        del settings["unet"]
+    made = {"data": made_from["data"], "start": made_from["start"] or None}
+    return {"train": settings} | made | {name: trained[name] for name in ("step", "seconds")}
 
 
 def require_resumable(path: str | Path, config: TrainConfig, pool: Pool) -> None:

@@ -3,7 +3,8 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from maskdiff_edu.diffusion import NETWORKS, UNet
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.training.checkpoints import AVERAGE, load_checkpoint, save_checkpoint
 from maskdiff_edu.training.config import TrainConfig
+
+RECORDS = ("cuda",)  #: kinds of devices on which graph.py records a step
 
 
 class TrainState:
@@ -37,31 +40,80 @@ class TrainState:
         self.net.to(device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.model = share_gradients(self.net)
+        # In tensors where a recorded step has to read what they are now.
+        self.rates = torch.zeros(2, device=device) if device.type in RECORDS else None
+        lr = 0.0 if self.rates is None else self.rates[0]
+        # Share of the average that each step replaces by the newest weights.
+        self.newest: float | Tensor = 0.0 if self.rates is None else self.rates[1]
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+            self.net.parameters(),
+            lr=lr,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=self.rates is not None,
         )
         is_half = choose_precision(config.precision, device) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=is_half)  # else it does nothing
 
     def update(self, error: Tensor) -> float:
         """Follow the gradient of `error` by one step; returns the learning rate used."""
+        lr = self.set_rates()
+        self.learn_from(error)
+        self.step += 1
+        return lr
+
+    def set_rates(self) -> float:
+        """Set how far the next step goes; returns its learning rate."""
         lr = learning_rate(self.config, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        # Early averages would be mostly the random first weights, so they forget faster.
+        newest = 1 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        if self.rates is not None:
+            for rate, now in zip(self.rates, (lr, newest), strict=True):
+                rate.fill_(now)  # unlike rates[0] = lr, this does not wait for the GPU
+        else:
+            self.newest = newest
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+        return lr
+
+    def learn_from(self, error: Tensor) -> None:
+        """Move the weights along the gradient of `error`, and their average after them.
+
+        Nothing here looks at a number, so a GPU can record it.
+        """
         self.optimizer.zero_grad()
         self.scaler.scale(error).backward()
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-
-        # Early averages would be mostly the random first weights, so they forget faster.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
-        self.step += 1
-        return lr
+                mean.lerp_(now, self.newest)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is learned inside is forgotten at the end, also when it fails.
+
+        In place: a recorded step knows its tensors by their addresses.
+        """
+        nets = [*self.net.state_dict().values(), *self.average.state_dict().values()]
+        before = [tensor.clone() for tensor in nets]
+        moments = {
+            (id(parameter), key): tensor.clone()
+            for parameter, state in self.optimizer.state.items()
+            for key, tensor in state.items()
+        }
+        try:
+            yield
+        finally:
+            for tensor, old in zip(nets, before, strict=True):
+                tensor.copy_(old)
+            for parameter, state in self.optimizer.state.items():
+                for key, tensor in state.items():  # all are 0 at the very beginning
+                    tensor.copy_(moments.get((id(parameter), key), torch.zeros_like(tensor)))
+            self.optimizer.zero_grad()
 
     def save(self, path: Path) -> None:
         """Write everything that is needed to go on."""
@@ -146,7 +198,8 @@ def check_same_training(
     Settings that an older checkpoint does not tell had their defaults; what neither it nor this
     training tells of its data is not compared.
     """
-    before = dataclasses.asdict(TrainConfig(**about["train"])) | dict(about.get("made_from", {}))
+    before = dataclasses.asdict(TrainConfig.from_json(about["train"]))
+    before |= dict(about.get("made_from", {}))
     now = dataclasses.asdict(config) | dict(made_from)
     for name in [name for name in now if name in before and name != "steps"]:
         if before[name] != now[name] and None not in (before[name], now[name]):
