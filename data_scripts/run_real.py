@@ -84,7 +84,7 @@ def load_people(folder: Path, split: str) -> People:
         fine = np.asarray(Image.open(folder / row["file"]), np.float32)
         fine = fine[FIRST_ROW:, FIRST_COLUMN:][:192, :192]
         images.append(fine.reshape(96, 2, 96, 2).mean(axis=(1, 3)))
-    stack = np.stack([intensity.normalise(image, brain) for image in images])[:, None]
+    stack = np.stack([intensity.normalise_image(image, brain) for image in images])[:, None]
     return People(torch.from_numpy(stack), torch.from_numpy(brain).expand(stack.shape))
 
 
@@ -115,7 +115,7 @@ def add_lesions(people: People, kind: str) -> list[Slices]:
             level = level_grey + rng.uniform(0.3, 0.75) * (level_fluid - level_grey)
             image = np.where(core, level + texture * (level_grey - level_fluid), image)
             lesion |= core
-        image = intensity.normalise(image, brain_mask)
+        image = intensity.normalise_image(image, brain_mask)
         image, inside, lesion = (
             torch.from_numpy(array)[None, None] for array in (image, brain_mask, lesion)
         )

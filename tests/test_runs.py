@@ -55,7 +55,7 @@ def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
 def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatch):
     method, groups = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
     whole = runs.measure(tmp_path / "whole", method, groups)[1]
-    measured, evaluate_group = [], groups.evaluate_group
+    measured, evaluate_group = [], runs.evaluate_group
 
     def fails_at_b(name, *arguments):
         measured.append(name)
@@ -63,7 +63,7 @@ def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return evaluate_group(name, *arguments)
 
-    monkeypatch.setattr(groups, "evaluate_group", fails_at_b)
+    monkeypatch.setattr(runs, "evaluate_group", fails_at_b)
     with pytest.raises(KeyboardInterrupt):
         runs.measure(tmp_path / "part", method, groups)
     resumed = runs.measure(tmp_path / "part", method, groups)[1]

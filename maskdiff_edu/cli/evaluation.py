@@ -104,14 +104,14 @@ def evaluate(
     settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
     method = models.build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:
-        groups = {"data": [files.load for files in find_scans(data, contrast)]}
+        subjects = {"data": [files.load for files in find_scans(data, contrast)]}
         controls, on_whom = [], {"data": data.name}
     else:
         chosen = kinds or list(Kind)
-        groups = {kind.value: groups.phantoms(split, kind, n, contrast) for kind in chosen}
+        subjects = {kind.value: groups.phantoms(split, kind, n, contrast) for kind in chosen}
         controls = groups.phantoms("validation", "healthy", n_validation, contrast)
         on_whom = {"split": split.value, "n": n}
-    path, run = runs.measure(out, method, groups, controls, fpr=fpr, about=on_whom)
+    path, run = runs.measure(out, method, subjects, controls, fpr=fpr, about=on_whom)
     summary = groups.summarise_for_card(run)
     if card:
         how = {**on_whom, "n_validation": n_validation, "fpr": fpr, "seed": seed}

@@ -23,7 +23,13 @@ import torch
 
 from maskdiff_edu.detection import Method, metrics
 from maskdiff_edu.detection.models import BASELINES, weights_path
-from maskdiff_edu.evaluation.groups import METHOD, Load
+from maskdiff_edu.evaluation.groups import (
+    METHOD,
+    Load,
+    auroc_volume,
+    evaluate_group,
+    healthy_threshold,
+)
 from maskdiff_edu.files import write_atomic
 
 REFERENCE = "ddpm"  #: what every method is compared with
@@ -56,10 +62,10 @@ def measure(
         if name == "controls":
             if "threshold" in run:
                 continue
-            found = groups.healthy_threshold(method, loads, fpr) if loads else method.threshold
+            found = healthy_threshold(method, loads, fpr) if loads else method.threshold
             run["threshold"] = found
         elif name not in run["groups"]:
-            run["groups"][name] = groups.evaluate_group(name, method, loads, run["threshold"])
+            run["groups"][name] = evaluate_group(name, method, loads, run["threshold"])
         else:
             continue
         run["seconds"] += time.perf_counter() - began
@@ -67,7 +73,7 @@ def measure(
     healthy = run["groups"].get("healthy", {"subjects": []})["subjects"]
     for name, group in run["groups"].items():
         if name != "healthy" and healthy:
-            group["auroc_volume"] = groups.auroc_volume(group["subjects"], healthy)
+            group["auroc_volume"] = auroc_volume(group["subjects"], healthy)
     write_run(path, run)
     return path, run
 
