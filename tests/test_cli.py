@@ -138,7 +138,7 @@ def bad_inputs(folder, scan):
         "other lesion mask": ((scan, "--lesion-mask", files["moved"]), "expected the grid"),
         "huge": ((folder / "huge.nii",), "at most"),
         "backwards": ((folder / "backwards.nii",), "positive voxel sizes"),
-        "mask for a folder": ((folder, "--brain-mask", scan), "came a folder"),
+        "mask for a folder": ((folder, "--brain-mask", scan), "got a folder"),
         "no model": ((scan, "--model", folder / "none.safetensors"), "there is no such file"),
         "pickle": ((scan, "--model", folder / "text.nii"), "not a safetensors file"),
         "needless option": ((scan, "--draws", 3), "expected no draws"),
@@ -174,7 +174,7 @@ def test_every_bad_input_is_tried(scan):
 @pytest.mark.parametrize("t", ["1000", "-1"])
 def test_a_time_outside_the_schedule_is_refused(scan, weights, tmp_path, t):
     done = run("score", scan, "--model", weights, "--t", t, "--out", tmp_path / "out")
-    assert done.exit_code == 2 and "t must lie in 0..999" in done.stderr
+    assert done.exit_code == 2 and "t: expected whole numbers in 0..999" in done.stderr
 
 
 @pytest.mark.parametrize("key", ["train", "detector"])
@@ -400,7 +400,8 @@ def test_four_steps_make_their_subjects_and_more_steps_go_on(tmp_path, monkeypat
 
 
 def test_info_lists_models_with_their_numbers(weights, monkeypatch):
-    found = {"auprc": 0.6, "ci": [0.5, 0.7], "prevalence": 0.03, "intensity": 0.1}
+    found = {"n": 9, "auprc": 0.6, "ci": [0.5, 0.7], "prevalence": 0.03, "intensity": 0.1}
+    found |= {"intensity-equalised": 0.1, "best_dice": 0.6, "auroc_volume": None}
     monkeypatch.setattr(models, "available_models", lambda: ["fresh"])
     monkeypatch.setattr(models, "load_pretrained", lambda name: (None, {"phantom": {"ms": found}}))
     about = json.loads(run("info", "--json").stdout)

@@ -1,7 +1,6 @@
 """Runs on disk and their comparison, with detectors and subjects whose numbers are known."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -9,13 +8,14 @@ import torch
 
 from maskdiff_edu.detection import (
     Detection,
-    DetectorSettings,
+    LesionMetrics,
+    MapSettings,
     Method,
     PostProcessing,
     build_method,
     metrics,
 )
-from maskdiff_edu.evaluation import groups, runs
+from maskdiff_edu.evaluation import GroupScores, Run, SubjectScores, groups, runs
 from maskdiff_edu.scans import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
@@ -37,24 +37,23 @@ def loads(n, ill=True, first=0):
 
 
 def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
-    groups = {"healthy": loads(3, ill=False, first=10), "ms": loads(3)}
-    path, run = runs.measure(tmp_path, build_method("intensity"), groups, loads(2, ill=False))
+    subjects = {"healthy": loads(3, ill=False, first=10), "ms": loads(3)}
+    path, run = runs.measure(tmp_path, build_method("intensity"), subjects, loads(2, ill=False))
     assert path.name == "intensity-seed0.json"
     [stored] = runs.load_runs(tmp_path)
-    assert stored["groups"].keys() == run["groups"].keys()
-    each = [s["method"]["auprc"] for s in stored["groups"]["ms"]["subjects"]]
-    assert stored["groups"]["ms"]["mean"]["method"]["auprc"]["value"] == pytest.approx(
-        np.mean(each)
-    )
-    assert stored["groups"]["ms"]["auroc_volume"]["method"] == pytest.approx(
-        run["groups"]["ms"]["auroc_volume"]["method"]
-    )
-    assert stored["threshold"] == pytest.approx(run["threshold"], rel=1e-5)
+    assert stored.groups.keys() == run.groups.keys()
+    found, measured = stored.groups["ms"], run.groups["ms"]
+    each = [subject.method.auprc for subject in found.subjects]
+    assert found.mean["method"].auprc.value == pytest.approx(np.mean(each))
+    assert found.auroc_volume == pytest.approx(measured.auroc_volume)
+    assert found.subjects[0].volume_score == pytest.approx(measured.subjects[0].volume_score)
+    assert stored.threshold == pytest.approx(run.threshold, rel=1e-5)
+    assert stored.identity == run.identity
 
 
 def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatch):
-    method, groups = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
-    whole = runs.measure(tmp_path / "whole", method, groups)[1]
+    method, subjects = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
+    whole = runs.measure(tmp_path / "whole", method, subjects)[1]
     measured, evaluate_group = [], runs.evaluate_group
 
     def fails_at_b(name, *arguments):
@@ -65,15 +64,17 @@ def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatc
 
     monkeypatch.setattr(runs, "evaluate_group", fails_at_b)
     with pytest.raises(KeyboardInterrupt):
-        runs.measure(tmp_path / "part", method, groups)
-    resumed = runs.measure(tmp_path / "part", method, groups)[1]
+        runs.measure(tmp_path / "part", method, subjects)
+    resumed = runs.measure(tmp_path / "part", method, subjects)[1]
     assert measured == ["a", "b", "b"]
-    assert json.dumps(resumed["groups"]["b"]) == json.dumps(whole["groups"]["b"])
+    assert resumed.groups["b"] == whole.groups["b"]
 
 
 def test_another_run_in_the_same_file_is_refused(tmp_path):
     runs.measure(tmp_path, build_method("intensity"), {"a": loads(2)}, about={"n": 2})
-    with pytest.raises(ValueError, match="holds a run with n=2, not 3"):
+    with pytest.raises(
+        ValueError, match=r"intensity-seed0\.json: expected a run with n=3, got one with n=2"
+    ):
         runs.measure(tmp_path, build_method("intensity"), {"a": loads(3)}, about={"n": 3})
 
 
@@ -92,16 +93,12 @@ def test_an_empty_folder_is_no_result(tmp_path):
 def made_run(method, seed, values, names=None):
     """A run with these AUPRCs, one a subject, and the baselines at .1."""
     names = names or [f"s{i}" for i in range(len(values))]
-    subjects = [
-        {
-            "name": name,
-            "prevalence": 0.01,
-            **{base: {"auprc": 0.1} for base in ("intensity", "intensity-equalised")},
-            "method": {"auprc": value},
-        }
+    base = {name: LesionMetrics(0.1) for name in ("intensity", "intensity-equalised")}
+    subjects = tuple(
+        SubjectScores(name, 0.01, maps={**base, "method": LesionMetrics(value)})
         for name, value in zip(names, values, strict=True)
-    ]
-    return {"method": method, "seed": seed, "groups": {"ms": {"n_lesion": 4, "subjects": subjects}}}
+    )
+    return Run(method, seed, groups={"ms": GroupScores(subjects)})
 
 
 def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
@@ -111,12 +108,12 @@ def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
     rows = runs.compare(made)["ms"]
     assert list(rows) == ["intensity", "intensity-equalised", "ddpm", "fpm-cm"]
     mean = np.mean(better, axis=0)
-    assert rows["fpm-cm"]["value"] == pytest.approx(mean.mean())
-    assert rows["fpm-cm"]["seeds"] == pytest.approx([0.6, 0.775])
-    assert tuple(rows["fpm-cm"]["ci"]) == metrics.bootstrap(mean)[1:]
-    assert rows["fpm-cm"]["difference"] == metrics.paired_difference(mean, ddpm)._asdict()
-    assert rows["ddpm"]["difference"] is None
-    assert rows["intensity"]["value"] == pytest.approx(0.1)
+    assert rows["fpm-cm"].value == pytest.approx(mean.mean())
+    assert rows["fpm-cm"].seeds == pytest.approx([0.6, 0.775])
+    assert rows["fpm-cm"].ci == metrics.bootstrap(mean)[1:]
+    assert rows["fpm-cm"].difference == metrics.paired_difference(mean, ddpm)
+    assert rows["ddpm"].difference is None
+    assert rows["intensity"].value == pytest.approx(0.1)
     table = runs.as_table({"ms": rows})
     assert f"| ms | fpm-cm | 2 | {mean.mean():.3f} |" in table
     assert len(table.splitlines()) == 2 + len(rows)
@@ -133,6 +130,7 @@ class OwnDetector:
     """One that nobody else knows; it also says how many threads torch has while it works."""
 
     threads: set[int]
+    settings: MapSettings = MapSettings()  # noqa: RUF009
     name: str = "own"
 
     def detect(self, slices):
@@ -141,25 +139,25 @@ class OwnDetector:
 
 
 def test_a_detector_of_your_own_is_measured_like_any_other(tmp_path):
-    detector = OwnDetector(set())
-    method = Method(detector, DetectorSettings(postprocessing=PostProcessing(0, 1)))
+    detector = OwnDetector(set(), MapSettings(postprocessing=PostProcessing(0, 1)))
+    method = Method(detector)
     plain = build_method("intensity", postprocessing=PostProcessing(0, 1))
     for measured in (method, plain):
         runs.measure(tmp_path, measured, {"ms": loads(3)}, loads(1, ill=False))
     rows = runs.compare(runs.load_runs(tmp_path), reference="intensity")["ms"]
-    assert rows["own"]["value"] == pytest.approx(rows["intensity"]["value"])
+    assert rows["own"].value == pytest.approx(rows["intensity"].value)
 
 
 def test_subjects_at_a_time_share_the_threads_and_stay_in_order():
     detector = OwnDetector(set())
-    method = Method(detector, DetectorSettings())
+    method = Method(detector)
     before = torch.get_num_threads()
     try:
         for threads, each in ((1, 1), (4, 1), (20, 2)):  # 8 subjects at most
             torch.set_num_threads(threads)
             detector.threads.clear()
             found = groups.evaluate_group("ms", method, loads(9))
-            assert [subject["name"] for subject in found["subjects"]] == [f"s{i}" for i in range(9)]
+            assert [subject.name for subject in found.subjects] == [f"s{i}" for i in range(9)]
             assert detector.threads == {each}
             assert torch.get_num_threads() == threads
     finally:

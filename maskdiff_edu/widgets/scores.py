@@ -61,24 +61,24 @@ class ScoreExplorer(Figure):
         if not 0 <= index < n:
             raise ValueError(f"index: expected one of 0..{n - 1}, got {index}")
         near = slice(max(0, index - _REACH), min(n, index + _REACH + 1))
-        brains = slices.brain_masks[:, 0].numpy()
+        brains = slices.brain_masks  # (n, 1, h, w)
         lesion = slices.lesion_masks[index, 0].numpy()
-        if not (lesion & brains[index]).any():
+        if not (lesion & brains[index, 0].numpy()).any():
             raise ValueError(f"index: expected a slice with lesion in the brain, got {index}")
 
         axes = {name: [plain(v) for v in values] for name, values in axes.items()}
         stacks, smoothed = {}, []
         for combination in itertools.product(*axes.values()):
             values = np.asarray(residual(**dict(zip(axes, combination, strict=True))))
-            values = _checked(values, slices)[:, 0]
-            stacks[combination] = values[near] * brains[near]
-            smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index])
+            values = _checked(values, slices)
+            stacks[combination] = (values[near] * brains[near].numpy())[:, 0]
+            smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index, 0].numpy())
         top = max(float(stack.max()) for stack in stacks.values()) or 1.0
         parts = {
             "image": slices.images[index, 0].numpy(),
-            "brains": brains[near],
+            "brains": brains[near, 0].numpy(),
             "lesion": lesion,
-            "eroded": np.stack([erode_brain(brains, k)[index] for k in EROSIONS]),
+            "eroded": np.stack([erode_brain(brains, k)[index, 0] for k in EROSIONS]),
             "residual": _coded(list(stacks.values()), top),  # (combinations, slices, h, w)
             "smoothed": _coded(smoothed, top),  # (combinations, h, w)
             "gray": look_up_table("gray"),
