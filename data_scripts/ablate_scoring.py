@@ -44,7 +44,7 @@ def reconstruct_all(detector: MaskedDDPM, slices: Slices) -> np.ndarray:
 
 
 def ssim(x: np.ndarray, y: np.ndarray, sigma: float = 1.5) -> np.ndarray:
-    """Structural similarity of two stacks (n, 1, h, w) in [-1, 1] at every voxel (Wang 2004), within slices.
+    """Structural similarity of slices (n, 1, h, w) in [-1, 1] at every pixel (Wang 2004).
 
     Taken on the scale 0..1: where means are negative the formula makes no sense.
     """
