@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from maskdiff_edu.brains import cohort_seeds, load_template
 from maskdiff_edu.cli import app
+from maskdiff_edu.cli import scans as cli_scans
 from maskdiff_edu.cli import training as cli_training
-from maskdiff_edu.detection import models
+from maskdiff_edu.detection import models, score_scan
 from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import groups
 from maskdiff_edu.training import PRESETS, SlicePool, load_pretrained
 from maskdiff_edu.training.checkpoints import save_model
@@ -206,6 +208,37 @@ def test_a_folder_keeps_the_good_and_lists_the_bad(scan, tmp_path):
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert "q_t2.nii.gz" in errors[0] and errors[-1].endswith("not scored: q")
     assert "1 of 2 scans" in done.stdout
+
+
+def test_whatever_is_wrong_with_one_scan_of_a_folder_the_others_are_scored(
+    scan, tmp_path, monkeypatch
+):
+    def refuses_q(loaded, *arguments):
+        if loaded.name.startswith("q"):
+            raise SettingsError("q: expected another scan, got this one")
+        return score_scan(loaded, *arguments)
+
+    write(scan.with_name("q_t2.nii.gz"), nib.load(scan).get_fdata())
+    monkeypatch.setattr(cli_scans, "score_scan", refuses_q)
+    done = run("score", scan.parent, "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "error: q: expected another scan" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p"]
+
+
+def test_settings_are_not_chosen_for_what_has_no_network(weights, tmp_path):
+    for command in (("--model", "intensity"), ("--model", weights, "--like", "intensity")):
+        done = run("choose", *command, "--n", 1)
+        assert done.exit_code == 2 and "with a network, got" in done.stderr
+
+
+def test_a_phantom_row_that_nobody_wrote_is_refused(scan, weights, tmp_path):
+    model = tmp_path / "odd.safetensors"
+    model.write_bytes(weights.read_bytes())
+    card = {**json.loads(weights.with_suffix(".json").read_text()), "phantom": {"ms": {"n": 30}}}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    done = run("score", scan, "--model", model, "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "odd.safetensors: expected a card" in done.stderr
+    assert "phantom: ms: expected auprc" in done.stderr
 
 
 def test_an_output_folder_that_is_a_file_is_refused_before_any_work(scan, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Runs on disk and their comparison, with detectors and subjects whose numbers are known."""
 
 import dataclasses
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from maskdiff_edu.detection import (
     Detection,
+    DetectorSettings,
     LesionMetrics,
     MapSettings,
     Method,
@@ -15,7 +18,15 @@ from maskdiff_edu.detection import (
     build_method,
     metrics,
 )
-from maskdiff_edu.evaluation import GroupScores, Run, SubjectScores, groups, runs
+from maskdiff_edu.errors import ResultsError, ScanError, SettingsError
+from maskdiff_edu.evaluation import (
+    GroupScores,
+    Run,
+    SubjectScores,
+    choose_settings,
+    groups,
+    runs,
+)
 from maskdiff_edu.scans import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
@@ -170,3 +181,71 @@ def test_an_error_in_one_subject_reaches_the_caller():
 
     with pytest.raises(ValueError, match="no such scan"):
         groups.evaluate_group("ms", build_method("intensity"), [*loads(2), broken, *loads(2)])
+
+
+def odd_run(folder, **changes):
+    """A run of one subject, with something else in it."""
+    subject = {"name": "s0", "prevalence": 0.1, "method": {"auprc": 0.5}, **changes}
+    run = {"method": "a", "seed": 0, "groups": {"ms": {"subjects": [subject]}}}
+    (folder / "odd.json").write_text(json.dumps(run))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": 3}, "name: expected a text, got 3"),
+        ({"prevalence": "high"}, "prevalence: expected a number, got 'high'"),
+        ({"volume_score": [1]}, r"volume_score: expected an object {...}, got \[1\]"),
+        ({"method": {"auroc": 0.5}}, r"method: expected auprc, got \['auroc'\]"),
+        ({"l1": True}, "l1: expected a number, got True"),
+    ],
+)
+def test_what_is_wrong_in_a_run_is_named(tmp_path, changes, message):
+    where = r"odd\.json: groups: ms: subjects\[0\]: (maps: )?"
+    with pytest.raises(ResultsError, match=where + message):
+        runs.load_runs(odd_run(tmp_path, **changes))
+
+
+def test_a_key_of_a_later_version_is_no_reason_to_refuse_a_run(tmp_path):
+    (tmp_path / "a.json").write_text(
+        json.dumps(made_run("a", 0, [0.5]).as_json() | {"mood": "good"})
+    )
+    [run] = runs.load_runs(tmp_path)
+    assert run.about == {"mood": "good"} and run.groups["ms"].subjects[0].method.auprc == 0.5
+
+
+def test_a_comparison_needs_subjects_with_lesions_and_a_metric_that_was_measured():
+    with pytest.raises(ResultsError, match=r"ms: expected two or more subjects .* got 1"):
+        runs.compare([made_run("ddpm", 0, [0.5])])
+    healthy = Run("ddpm", 0, groups={"healthy": GroupScores((SubjectScores("s0", 0.0),))})
+    with pytest.raises(ResultsError, match="expected a group of subjects with lesions, got none"):
+        runs.compare([healthy])
+    made = made_run("ddpm", 0, [0.5, 0.6])
+    with pytest.raises(SettingsError, match=r"metric: expected one of auprc, .* got mood"):
+        runs.compare([made], metric="mood")
+    with pytest.raises(ResultsError, match="ddpm-seed0: expected auroc of every subject"):
+        runs.compare([made], metric="auroc")
+
+
+def test_a_comparison_by_dice_has_no_rows_for_what_has_no_threshold(tmp_path):
+    method = replace(build_method("intensity"), threshold=0.5)
+    runs.measure(tmp_path, method, {"ms": loads(3)})
+    rows = runs.compare(runs.load_runs(tmp_path), reference="intensity", metric="dice")["ms"]
+    assert list(rows) == ["intensity"] and 0 <= rows["intensity"].value <= 1
+
+
+def test_groups_without_subjects_and_methods_without_a_network_are_refused():
+    method = build_method("intensity")
+    with pytest.raises(SettingsError, match="ms: expected subjects, got none"):
+        groups.evaluate_group("ms", method, [])
+    with pytest.raises(
+        SettingsError, match="a method with a network, got 2 subjects and intensity"
+    ):
+        choose_settings(method, loads(2))
+    with pytest.raises(SettingsError, match="expected methods with a network, got intensity"):
+        method.with_settings(DetectorSettings())
+    with pytest.raises(
+        ScanError, match="s0: expected a lesion in the brain to choose by, got none"
+    ):
+        choose_settings(build_method("fpm-cm", device="cpu"), loads(1, ill=False))

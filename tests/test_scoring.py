@@ -22,6 +22,7 @@ from maskdiff_edu.detection import (
     models,
     score_scan,
 )
+from maskdiff_edu.detection.scoring import lesion_metrics
 from maskdiff_edu.diffusion import Schedule
 from maskdiff_edu.errors import Error, ScanError
 from maskdiff_edu.files import whole_folder
@@ -251,3 +252,10 @@ def test_ms_lesions_of_a_real_patient_are_found_better_than_by_intensity(real):
     lesion = score_scan(scan, build_method()).scores.lesion
     others = [found.auprc for found in lesion.baselines.values()]
     assert lesion.method.auprc > max(others) > 0
+
+
+def test_a_scan_without_a_lesion_mask_has_no_metrics(patient):
+    with pytest.raises(ScanError, match="mni152-t2: expected a lesion mask, got none"):
+        lesion_metrics(patient.image, replace(patient, lesion_mask=None))
+    with pytest.raises(ScanError, match="mni152-t2: expected a lesion voxel inside the brain"):
+        lesion_metrics(patient.image, replace(patient, lesion_mask=~patient.brain_mask))

@@ -34,7 +34,7 @@ class ScoreExplorer(Figure):
             non-negative raw scores (n, 1, h, w), such as `anomaly.residual` of a reconstruction.
         axes: name -> numbers, such as {"t": [100, 250], "draws": [1, 4]}.
         names: what the reader sees instead of an axis's name.
-        label, alt: see `Figure`.
+        words: `label` and `alt`, see `Figure`.
 
     Twelve combinations take about half a megabyte. Raises ValueError for slices without lesion
     masks, an index beyond them, a slice without lesion in the brain, or scores of another shape,
@@ -51,9 +51,8 @@ class ScoreExplorer(Figure):
         residual: Callable[..., ArrayLike],
         *,
         axes: Mapping[str, Iterable[Value]],
-        label: str,
-        alt: str,
         names: Mapping[str, str] | None = None,
+        **words: str,
     ) -> None:
         if slices.lesion_masks is None:
             raise ValueError("slices: expected lesion masks to score against, got none")
@@ -100,7 +99,7 @@ class ScoreExplorer(Figure):
         first = {name: values[0] for name, values in axes.items()}
         middle = spec["thresholds"][25]
         value = {**first, "filter": "median 3", "erosions": 1, "threshold": middle}
-        super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+        super().__init__(**words, spec=spec, parts=parts, value=value)
 
 
 def _coded(stacks: Sequence[np.ndarray], top: float) -> np.ndarray:
