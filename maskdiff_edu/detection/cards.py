@@ -8,12 +8,14 @@ was tried for that, "phantom" how well it did on the synthetic test subjects, "e
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from maskdiff_edu.detection.anomaly import PostProcessing, ResidualKind
 from maskdiff_edu.detection.detectors import DetectorSettings
 from maskdiff_edu.detection.records import Record, read
 from maskdiff_edu.errors import CheckpointError, require_number
+
+_SECTIONS = ("method", "train", "chosen", "phantom", "evaluation")  #: beside "detector"
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,12 @@ class Card(Record):
             if not isinstance(stored, dict):
                 raise TypeError(f"expected an object {{...}}, got {type(stored).__name__}")
             detector, threshold = _read_detector(stored.get("detector", {}))
-            sections = {name: read(_SECTIONS[name], stored[name], name)
-                        for name in _SECTIONS.keys() & stored.keys()}  # fmt: skip
+            kinds = get_type_hints(cls)
+            names = [name for name in _SECTIONS if name in stored]
+            sections = {name: read(kinds[name], stored[name], name) for name in names}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{where}: {card_error(error)}") from error
         return cls(stored, detector=detector, threshold=threshold, **sections)
-
-
-_SECTIONS: dict[str, Any] = {
-    "method": str,
-    "train": dict[str, Any],
-    "chosen": Chosen | None,
-    "phantom": dict[str, PhantomRow],
-    "evaluation": dict[str, Any],
-}
 
 
 def card_error(error: Exception) -> str:

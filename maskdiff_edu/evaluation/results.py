@@ -42,10 +42,6 @@ class Mean(Record):
         value, low, high = metrics.bootstrap(values)
         return cls(value, (low, high))
 
-    def as_json(self) -> dict[str, Any]:
-        """With "ci" also where there is none."""
-        return {"value": self.value, "ci": as_json(self.ci)}
-
 
 @dataclass(frozen=True)
 class Means(Record):

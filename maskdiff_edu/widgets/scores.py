@@ -65,10 +65,10 @@ class ScoreExplorer(Figure):
         if not (lesion & brains[index, 0].numpy()).any():
             raise ValueError(f"index: expected a slice with lesion in the brain, got {index}")
 
-        axes = {name: [plain(v) for v in values] for name, values in axes.items()}
+        offered = {name: [plain(v) for v in values] for name, values in axes.items()}
         stacks, smoothed = {}, []
-        for combination in itertools.product(*axes.values()):
-            values = np.asarray(residual(**dict(zip(axes, combination, strict=True))))
+        for combination in itertools.product(*offered.values()):
+            values = np.asarray(residual(**dict(zip(offered, combination, strict=True))))
             values = _checked(values, slices)
             stacks[combination] = (values[near] * brains[near].numpy())[:, 0]
             smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index, 0].numpy())
@@ -83,22 +83,22 @@ class ScoreExplorer(Figure):
             "gray": look_up_table("gray"),
             "magma": look_up_table("magma"),
         }
+        thresholds = [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)]
         names = dict(names or {})
         spec = {
             "axes": [
                 {"name": name, "label": names.get(name, name), "values": values}
-                for name, values in axes.items()
+                for name, values in offered.items()
             ],
             "shown": index - near.start,
             "step": top / _STEPS,
-            "thresholds": [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)],
+            "thresholds": thresholds,
             "filters": [*MEDIAN_SIZES, GAUSSIAN],
             "medians": MEDIAN_SIZES,
             "erosions": list(EROSIONS),
         }
-        first = {name: values[0] for name, values in axes.items()}
-        middle = spec["thresholds"][25]
-        value = {**first, "filter": "median 3", "erosions": 1, "threshold": middle}
+        first = {name: values[0] for name, values in offered.items()}
+        value = {**first, "filter": "median 3", "erosions": 1, "threshold": thresholds[25]}
         super().__init__(**words, spec=spec, parts=parts, value=value)
 
 
