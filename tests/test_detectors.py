@@ -18,6 +18,7 @@ from maskdiff_edu.detection import (
     anomaly,
 )
 from maskdiff_edu.diffusion import Schedule, gaussian_noise, reconstruct
+from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.scans import Slices
 
 AS_IT_IS = PostProcessing(erosions=0, median_size=1)
@@ -248,3 +249,9 @@ def test_what_a_method_reports_is_what_its_detector_uses():
     other = detector.with_settings(t=100)
     assert Method(other).used == {**method.used, "t": 100}
     assert Method(IntensityDetector()).used.keys() == {"normalise", "postprocessing"}
+
+
+def test_a_network_whose_answers_are_no_numbers_is_refused_by_name():
+    detector = make_ddpm(lambda x_t, t: x_t / 0, name="broken")
+    with pytest.raises(CheckpointError, match="broken: expected finite answers"):
+        detector.detect(make_slices())

@@ -195,10 +195,11 @@ def odd_run(folder, **changes):
     ("changes", "message"),
     [
         ({"name": 3}, "name: expected a text, got 3"),
-        ({"prevalence": "high"}, "prevalence: expected a number, got 'high'"),
+        ({"prevalence": "high"}, "prevalence: expected a finite number, got 'high'"),
         ({"volume_score": [1]}, r"volume_score: expected an object {...}, got \[1\]"),
         ({"method": {"auroc": 0.5}}, r"method: expected auprc, got \['auroc'\]"),
-        ({"l1": True}, "l1: expected a number, got True"),
+        ({"prevalence": float("nan")}, "prevalence: expected a finite number, got nan"),
+        ({"l1": True}, "l1: expected a finite number, got True"),
     ],
 )
 def test_what_is_wrong_in_a_run_is_named(tmp_path, changes, message):

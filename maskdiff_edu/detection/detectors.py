@@ -20,7 +20,7 @@ from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, PostProcessing, Resid
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
 from maskdiff_edu.diffusion.sampling import Model, Noise, ToX0
-from maskdiff_edu.errors import SettingsError, require_number
+from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
 
 MAX_NOISINGS = 1000  #: of one scan: draws at each t, times their number; all are in memory
@@ -162,8 +162,13 @@ class MaskedDDPM:
         return replace(self, settings=replace(self.settings, **changes))
 
     def detect(self, slices: Slices) -> Detection:
-        """Reconstruct every slice and score the residual; a progress bar after two seconds."""
+        """Reconstruct every slice and score the residual; a progress bar after two seconds.
+
+        Raises: `CheckpointError` for a network whose answers are not finite.
+        """
         x_0_hat = self.reconstruct(slices.images)
+        if not x_0_hat[slices.brain_masks].isfinite().all():
+            raise CheckpointError(f"{self.name}: expected finite answers, got NaN or infinity")
         values = anomaly.residual(slices.images, x_0_hat, self.settings.residual)
         return Detection(
             anomaly.postprocess(values, slices.brain_masks, self.settings.postprocessing),

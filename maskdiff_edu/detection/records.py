@@ -5,13 +5,14 @@ hold there. So the format of a file stands in one place, and a file of another o
 a sentence.
 """
 
+import math
 from dataclasses import MISSING, Field, dataclass, fields
 from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from maskdiff_edu.errors import ResultsError
 
-_PLAIN = {int: "a whole number", float: "a number", str: "a text"}
+_PLAIN = {int: "a whole number", float: "a finite number", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,16 @@ def read(kind: Any, value: Any, where: str) -> Any:
         _checked(isinstance(value, dict) and {*kind._fields} <= value.keys(), value,
                  f"an object with {', '.join(kind._fields)}", where)  # fmt: skip
         return kind(**{n: read(k, value[n], where) for n, k in get_type_hints(kind).items()})
-    right = isinstance(value, int | float if kind is float else kind)
-    return _checked(right and not isinstance(value, bool), value, _PLAIN[kind], where)
+    return _checked(_is_plain(value, kind), value, _PLAIN[kind], where)
+
+
+def _is_plain(value: object, kind: type) -> bool:
+    """Whether it is a text or a number of that kind; True is no 1, and NaN no number."""
+    if isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and -math.inf < value < math.inf
+    return isinstance(value, kind)
 
 
 def _checked(right: bool, value: Any, expected: str, where: str) -> Any:

@@ -206,7 +206,7 @@ def _values_by_method(
 
 def _values(ill: Sequence[SubjectScores], name: str, metric: str, where: str) -> np.ndarray:
     """A metric of one kind of map, one number a subject."""
-    values = [getattr(subject.maps[name], metric) for subject in ill]
+    values = [getattr(subject.maps.get(name), metric, None) for subject in ill]
     if None in values:
         raise ResultsError(f"{where}: expected {metric} of every subject, got none for some")
     return np.array(values)
