@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from maskdiff_edu.brains import cohort_seeds, make_cohort
-from maskdiff_edu.detection import MaskedDDPM, anomaly, metrics
+from maskdiff_edu.detection import DetectorSettings, MaskedDDPM, anomaly, metrics
 from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
     FPM,
@@ -243,32 +243,32 @@ def healthy_error(
     for split, subjects in healthy.items():
         for slices in subjects:
             x_0_hat = reconstruct_at(HEALTHY_AT, model, config, slices.images)
-            error = metrics.l1(slices.images.numpy(), x_0_hat.numpy(), slices.brain_masks.numpy())
+            error = metrics.l1(slices.images, x_0_hat, slices.brain_masks)
             errors.setdefault(split, []).append(error)
     return errors
 
 
 def score_subject(model: UNet, config: TrainConfig, slices: Slices) -> dict[str, dict[int, float]]:
     """AUPRC of one subject for both residuals at each t."""
-    brain, lesion = slices.brain_masks[:, 0].numpy(), slices.lesion_masks[:, 0].numpy()
+    brain_masks, lesion_masks = slices.brain_masks, slices.lesion_masks
     found: dict[str, dict[int, float]] = {kind: {} for kind in anomaly.RESIDUAL_KINDS}
     for t in TIMES:
         x_0_hat = reconstruct_at(t, model, config, slices.images)
         for kind in anomaly.RESIDUAL_KINDS:
-            values = anomaly.residual(slices.images, x_0_hat, kind)[:, 0].numpy()
-            values = anomaly.postprocess(values, brain, POSTPROCESSING)
-            found[kind][t] = metrics.auprc(values, lesion, brain).value
+            values = anomaly.residual(slices.images, x_0_hat, kind)
+            values = anomaly.postprocess(values, brain_masks, POSTPROCESSING)
+            found[kind][t] = metrics.auprc(values, lesion_masks, brain_masks).value
     return found
 
 
 def reconstruct_at(t: int, model: UNet, config: TrainConfig, images: torch.Tensor) -> torch.Tensor:
     """The pseudo-healthy slices at the config's time of the SNR that the cosine has at t."""
     schedule = make_schedule(config)
+    there = schedule.t_with_snr(Schedule.cosine().snr(t).item())
     detector = MaskedDDPM(
         as_x_0(model, config.prediction, schedule),
         schedule,
-        schedule.t_with_snr(Schedule.cosine().snr(t).item()),
-        DRAWS,
+        DetectorSettings(t=there, draws=DRAWS),
         make_noise(config),
         seed=t,
         precision="auto",

@@ -16,8 +16,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from maskdiff_edu.brains import make_cohort
-from maskdiff_edu.detection import PostProcessing, anomaly, metrics, models
-from maskdiff_edu.evaluation import runs
+from maskdiff_edu.detection import MaskedDDPM, PostProcessing, anomaly, build_method, metrics
+from maskdiff_edu.evaluation.runs import write_numbers
 from maskdiff_edu.scans import Slices, to_slices
 
 RESULT = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results" / "scoring.json"
@@ -34,25 +34,23 @@ FILTERS = {
 GRID = (120, 120, 110)  # voxels of 2 mm, larger than any brain: where healthy errors are averaged
 
 
-def reconstruct_all(method: models.Method, slices: Slices) -> np.ndarray:
-    """Single-noising reconstructions, (times, draws, n, h, w)."""
+def reconstruct_all(detector: MaskedDDPM, slices: Slices) -> np.ndarray:
+    """Single-noising reconstructions, (times, draws, n, 1, h, w)."""
+    once = [detector.with_settings(t=t, draws=1) for t in TIMES]
     return np.stack([
-        [
-            replace(method.detector, t=t, draws=1, seed=draw).reconstruct(slices.images)[:, 0]
-            for draw in range(DRAWS)
-        ]
-        for t in TIMES
+        [replace(way, seed=draw).reconstruct(slices.images) for draw in range(DRAWS)]
+        for way in once
     ])  # fmt: skip
 
 
 def ssim(x: np.ndarray, y: np.ndarray, sigma: float = 1.5) -> np.ndarray:
-    """Structural similarity of two stacks in [-1, 1] at every voxel (Wang 2004), within slices.
+    """Structural similarity of slices (n, 1, h, w) in [-1, 1] at every pixel (Wang 2004).
 
     Taken on the scale 0..1: where means are negative the formula makes no sense.
     """
 
     def blur(a: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(a, (0, sigma, sigma))
+        return ndimage.gaussian_filter(a, (0, 0, sigma, sigma))
 
     x, y, c_1, c_2 = (x + 1) / 2, (y + 1) / 2, 0.01**2, 0.03**2
     mean_x, mean_y = blur(x), blur(y)
@@ -62,14 +60,14 @@ def ssim(x: np.ndarray, y: np.ndarray, sigma: float = 1.5) -> np.ndarray:
     return luminance * (2 * covariance + c_2) / (var_x + var_y + c_2)
 
 
-def healthy_error(method: models.Method) -> np.ndarray:
+def healthy_error(detector: MaskedDDPM) -> np.ndarray:
     """Mean absolute error of healthy validation subjects at every place of the world, on GRID."""
     total, count = np.zeros(GRID), np.zeros(GRID)
     for subject in make_cohort("validation", "healthy", N_HEALTHY):
         slices = to_slices(subject)
-        x_0_hat = replace(method.detector, t=TIMES, draws=1).reconstruct(slices.images)
-        error = abs(slices.images - x_0_hat)[:, 0].numpy()
-        inside, at = slices.brain_masks[:, 0].numpy(), place(slices)
+        x_0_hat = detector.with_settings(t=TIMES, draws=1).reconstruct(slices.images)
+        error = abs(slices.images - x_0_hat).numpy()
+        inside, at = slices.brain_masks.numpy(), place(slices)
         np.add.at(total, tuple(a[inside] for a in at), error[inside])
         np.add.at(count, tuple(a[inside] for a in at), 1)
     blur = 1.5  # voxels: subjects differ in shape
@@ -77,17 +75,17 @@ def healthy_error(method: models.Method) -> np.ndarray:
 
 
 def place(slices: Slices) -> tuple[np.ndarray, ...]:
-    """Where on GRID each voxel (n, h, w) lies, by its place in the world."""
-    z, y, x = np.indices(slices.images[:, 0].shape)
-    world = np.einsum("ij,jnhw->inhw", slices.affine[:3, :3], np.stack([x, y, z]))
-    world = world + slices.affine[:3, 3][:, None, None, None]
-    middle = np.array(GRID)[:, None, None, None] // 2
+    """Where on GRID each voxel (n, 1, h, w) lies, by its place in the world."""
+    z, _, y, x = np.indices(slices.images.shape)
+    world = np.einsum("ij,jnchw->inchw", slices.affine[:3, :3], np.stack([x, y, z]))
+    world = world + slices.affine[:3, 3][:, None, None, None, None]
+    middle = np.array(GRID)[:, None, None, None, None] // 2
     return tuple(np.rint(world / 2).astype(int) + middle)
 
 
 def scores_of(slices: Slices, drawn: np.ndarray, expected_error: np.ndarray) -> dict:
-    """Raw maps (n, h, w) by name; all but the first two use every t and draw."""
-    x = slices.images[:, 0].numpy()
+    """Raw maps (n, 1, h, w) by name; all but the first two use every t and draw."""
+    x = slices.images.numpy()
     mean = drawn.mean(axis=(0, 1))
     residual = anomaly.residual(x, mean)
     spread = drawn.std(axis=(0, 1))
@@ -109,28 +107,28 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    method = models.build_method(arguments.model, precision="auto")
-    expected_error = healthy_error(method)
+    method = build_method(arguments.model, precision="auto")
+    expected_error = healthy_error(method.detector)
     rows: dict[tuple[str, str], dict[str, list[float]]] = {}
     for kind, subjects in validation_slices().items():
         for slices in tqdm(subjects, desc=kind):
-            brain, lesion = (m[:, 0].numpy() for m in (slices.brain_masks, slices.lesion_masks))
-            drawn = reconstruct_all(method, slices)
+            drawn = reconstruct_all(method.detector, slices)
             for score, values in scores_of(slices, drawn, expected_error).items():
                 for name, settings in FILTERS.items():
-                    cleaned = anomaly.postprocess(values.astype(np.float32), brain, settings)
-                    auprc = metrics.auprc(cleaned, lesion, brain).value
+                    raw = values.astype(np.float32)
+                    cleaned = anomaly.postprocess(raw, slices.brain_masks, settings)
+                    auprc = metrics.auprc(cleaned, slices.lesion_masks, slices.brain_masks).value
                     rows.setdefault((score, name), {}).setdefault(kind, []).append(auprc)
     result = {
         "command": f"python data_scripts/ablate_scoring.py --model {arguments.model.name}",
-        "train": method.card["train"],
+        "train": method.card.train,
         "subjects": SUBJECTS,
         "t": TIMES,
         "draws": DRAWS,
         "filters": {name: asdict(settings) for name, settings in FILTERS.items()},
         "rows": [{"score": s, "filter": f, "auprc": found} for (s, f), found in rows.items()],
     }
-    runs.write_run(arguments.out, result)
+    write_numbers(arguments.out, result)
 
 
 if __name__ == "__main__":

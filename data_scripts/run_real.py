@@ -13,7 +13,6 @@ the residual is what is *darker* than the reconstruction. Results: maskdiff_edu/
 
 import argparse
 import csv
-import json
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -25,8 +24,17 @@ from tqdm import tqdm
 
 from maskdiff_edu.brains import atlas, fields
 from maskdiff_edu.brains.stacks import encode_slices
-from maskdiff_edu.detection import MaskedDDPM, PostProcessing, anomaly, metrics, models
-from maskdiff_edu.evaluation import Grid, runs
+from maskdiff_edu.detection import (
+    LesionMetrics,
+    MaskedDDPM,
+    PostProcessing,
+    anomaly,
+    build_method,
+    metrics,
+)
+from maskdiff_edu.detection.records import Record
+from maskdiff_edu.evaluation import Grid, GroupScores, SubjectScores, load_run, measure
+from maskdiff_edu.evaluation.runs import write_numbers
 from maskdiff_edu.scans import Slices, find_scans, intensity
 from maskdiff_edu.training import PRESETS, fit
 from maskdiff_edu.training.loop import MODEL
@@ -46,12 +54,11 @@ def score_patient(folder: Path) -> None:
     """Every trained model on the scans in `folder`; one run file a model."""
     loads = [files.load for files in find_scans(folder, "t2")]
     for model in sorted((TRAINED / "evidence").glob(f"*/{MODEL}")):
-        method = models.build_method(model, precision="auto")
-        path, run = runs.measure(
-            RESULTS / "patient", method, {"patient": loads}, about={"data": folder.name}
-        )
-        found = run["groups"]["patient"]["mean"]
-        print(path.stem, {name: round(found[name]["auprc"]["value"], 4) for name in found})
+        method = build_method(model, precision="auto")
+        about = {"data": folder.name}
+        path, run = measure(RESULTS / "patient", method, {"patient": loads}, about=about)
+        found = run.groups["patient"].mean
+        print(path.stem, {name: round(means.auprc.value, 4) for name, means in found.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,7 @@ def load_people(folder: Path, split: str) -> People:
         fine = np.asarray(Image.open(folder / row["file"]), np.float32)
         fine = fine[FIRST_ROW:, FIRST_COLUMN:][:192, :192]
         images.append(fine.reshape(96, 2, 96, 2).mean(axis=(1, 3)))
-    stack = np.stack([intensity.normalise(image, brain) for image in images])[:, None]
+    stack = np.stack([intensity.normalise_image(image, brain) for image in images])[:, None]
     return People(torch.from_numpy(stack), torch.from_numpy(brain).expand(stack.shape))
 
 
@@ -116,7 +123,7 @@ def add_lesions(people: People, kind: str) -> list[Slices]:
             level = level_grey + rng.uniform(0.3, 0.75) * (level_fluid - level_grey)
             image = np.where(core, level + texture * (level_grey - level_fluid), image)
             lesion |= core
-        image = intensity.normalise(image, brain_mask)
+        image = intensity.normalise_image(image, brain_mask)
         image, inside, lesion = (
             torch.from_numpy(array)[None, None] for array in (image, brain_mask, lesion)
         )
@@ -139,81 +146,87 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
         if not (out / MODEL).exists():
             about = {"method": name, "command": "python data_scripts/run_real.py people FOLDER"}
             fit(config, pool, out=out, about=about, resume=True)
-        method = models.build_method(out / MODEL, precision="auto")
+        detector = build_method(out / MODEL, precision="auto").detector
         first = RESULTS / "people" / f"{name}-seed0.json"
         if seed:  # as chosen for the first seed
-            chosen = json.loads(first.read_text())["chosen"]
+            chosen = Used.from_json(load_run(first).about["chosen"], f"{first}: chosen")
         else:
-            chosen = choose(method, chosen_on, grid)
+            chosen = choose(detector, chosen_on, grid)
+        used = with_settings(detector, chosen)
         result = {
             "method": name,
             "seed": seed,
             "n_train": len(pool.images),
             "train": asdict(config),
-            "chosen": chosen,
+            "chosen": chosen.as_json(),
             "groups": {
-                kind: measure(method, patients, chosen) for kind, patients in tested.items()
+                kind: measure_all(detector, patients, chosen).as_json()
+                for kind, patients in tested.items()
             },
             "healthy_error": {
-                "train": healthy_error(method, pool, chosen, len(unseen.images)),
-                "test": healthy_error(method, unseen, chosen, len(unseen.images)),
+                "train": healthy_error(used, pool, len(unseen.images)),
+                "test": healthy_error(used, unseen, len(unseen.images)),
             },
         }
-        runs.write_run(path, result)
+        write_numbers(path, result)
 
 
-def choose(method: models.Method, patients: list[Slices], grid: Grid) -> dict:
+@dataclass(frozen=True)
+class Used(Record):
+    """How a network is used on these slices, and what it reached with that on "val"."""
+
+    t: tuple[int, ...]  # several are averaged
+    median_size: int
+    gaussian_sigma: float
+    auprc: float | None = None
+
+
+def choose(detector: MaskedDDPM, patients: list[Slices], grid: Grid) -> Used:
     """The t and filter with the highest mean AUPRC over these patients."""
-    tried = [
-        {"t": list(times), "median_size": size, "gaussian_sigma": sigma}
-        for times, (size, sigma) in product(grid.times, grid.filters)
-    ]
     scored = []
-    for settings in tqdm(tried, desc="choosing"):
-        values = [auprc_of(method, patient, settings) for patient in patients]
-        scored.append({**settings, "auprc": float(np.mean(values))})
-    return max(scored, key=lambda row: row["auprc"])
+    tried = list(product(grid.times, grid.filters))
+    for times, (size, sigma) in tqdm(tried, desc="choosing"):
+        used = Used(times, size, sigma)
+        values = [auprc_of(detector, patient, used) for patient in patients]
+        scored.append(replace(used, auprc=float(np.mean(values))))
+    return max(scored, key=lambda used: used.auprc)
 
 
-def measure(method: models.Method, patients: list[Slices], chosen: dict) -> dict:
+def measure_all(detector: MaskedDDPM, patients: list[Slices], used: Used) -> GroupScores:
     """Each patient's AUPRC, as in a run of `maskdiff-edu evaluate`."""
     subjects = []
     for number, patient in enumerate(tqdm(patients, desc="measuring")):
-        brain, lesion = (m[:, 0].numpy() for m in (patient.brain_masks, patient.lesion_masks))
-        dark = -patient.images[:, 0].numpy()  # the darker, the higher: what brightness alone finds
         scores = {
-            "method": auprc_of(method, patient, chosen),
-            "intensity": clean_auprc(1 + dark, brain, lesion, chosen),
+            "method": auprc_of(detector, patient, used),
+            "intensity": clean_auprc(1 - patient.images, patient, used),  # the darker, the higher
         }
-        subject = {"name": str(number), "prevalence": float(lesion[brain].mean())}
-        subjects.append(subject | {name: {"auprc": value} for name, value in scores.items()})
-    return {"n": len(subjects), "n_lesion": len(subjects), "subjects": subjects}
+        prevalence = float(patient.lesion_masks.numpy()[patient.brain_masks.numpy()].mean())
+        maps = {name: LesionMetrics(auprc) for name, auprc in scores.items()}
+        subjects.append(SubjectScores(str(number), prevalence, maps=maps))
+    return GroupScores(tuple(subjects))
 
 
-def healthy_error(method: models.Method, people: People, settings: dict, n: int) -> list[float]:
+def healthy_error(detector: MaskedDDPM, people: People, n: int) -> list[float]:
     """Mean absolute residual in the brain of each of the first n people, without a lesion."""
     images, brain_masks = people.images[:n], people.brain_masks[:n]
-    x_0_hat = with_settings(method, settings).reconstruct(images)
-    each = zip(images.numpy(), x_0_hat.numpy(), brain_masks.numpy(), strict=True)
+    each = zip(images, detector.reconstruct(images), brain_masks, strict=True)
     return [metrics.l1(*person) for person in each]
 
 
-def with_settings(method: models.Method, settings: dict) -> MaskedDDPM:
-    times = tuple(settings["t"])
-    return replace(method.detector, t=times, draws=Grid().noisings // len(times))
+def with_settings(detector: MaskedDDPM, used: Used) -> MaskedDDPM:
+    return detector.with_settings(t=used.t, draws=Grid().noisings // len(used.t))
 
 
-def auprc_of(method: models.Method, patient: Slices, settings: dict) -> float:
+def auprc_of(detector: MaskedDDPM, patient: Slices, used: Used) -> float:
     """AUPRC of one patient, with what is darker than the reconstruction as the score."""
-    x_0_hat = with_settings(method, settings).reconstruct(patient.images)
-    values = anomaly.residual(x_0_hat, patient.images)[:, 0].numpy()
-    brain, lesion = (m[:, 0].numpy() for m in (patient.brain_masks, patient.lesion_masks))
-    return clean_auprc(values, brain, lesion, settings)
+    x_0_hat = with_settings(detector, used).reconstruct(patient.images)
+    return clean_auprc(anomaly.residual(x_0_hat, patient.images), patient, used)
 
 
-def clean_auprc(values: np.ndarray, brain: np.ndarray, lesion: np.ndarray, settings: dict) -> float:
-    filters = PostProcessing(1, settings["median_size"], settings["gaussian_sigma"])
-    return metrics.auprc(anomaly.postprocess(values, brain, filters), lesion, brain).value
+def clean_auprc(values: torch.Tensor, patient: Slices, used: Used) -> float:
+    filters = PostProcessing(1, used.median_size, used.gaussian_sigma)
+    cleaned = anomaly.postprocess(values, patient.brain_masks, filters)
+    return metrics.auprc(cleaned, patient.lesion_masks, patient.brain_masks).value
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ class CheckpointError(Error):
     """A weights file that is missing, damaged, of another network, or not to be trusted."""
 
 
+class ResultsError(Error):
+    """A file of results that is missing, damaged, or of other subjects than its neighbours."""
+
+
 class SettingsError(Error):
     """A setting out of range, of the wrong type, or one that does not fit the others."""
 

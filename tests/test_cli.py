@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from maskdiff_edu.brains import cohort_seeds, load_template
 from maskdiff_edu.cli import app
+from maskdiff_edu.cli import scans as cli_scans
 from maskdiff_edu.cli import training as cli_training
-from maskdiff_edu.detection import models
+from maskdiff_edu.detection import models, score_scan
 from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import groups
 from maskdiff_edu.training import PRESETS, SlicePool, load_pretrained
 from maskdiff_edu.training.checkpoints import save_model
@@ -138,7 +140,7 @@ def bad_inputs(folder, scan):
         "other lesion mask": ((scan, "--lesion-mask", files["moved"]), "expected the grid"),
         "huge": ((folder / "huge.nii",), "at most"),
         "backwards": ((folder / "backwards.nii",), "positive voxel sizes"),
-        "mask for a folder": ((folder, "--brain-mask", scan), "came a folder"),
+        "mask for a folder": ((folder, "--brain-mask", scan), "got a folder"),
         "no model": ((scan, "--model", folder / "none.safetensors"), "there is no such file"),
         "pickle": ((scan, "--model", folder / "text.nii"), "not a safetensors file"),
         "needless option": ((scan, "--draws", 3), "expected no draws"),
@@ -174,7 +176,7 @@ def test_every_bad_input_is_tried(scan):
 @pytest.mark.parametrize("t", ["1000", "-1"])
 def test_a_time_outside_the_schedule_is_refused(scan, weights, tmp_path, t):
     done = run("score", scan, "--model", weights, "--t", t, "--out", tmp_path / "out")
-    assert done.exit_code == 2 and "t must lie in 0..999" in done.stderr
+    assert done.exit_code == 2 and "t: expected whole numbers in 0..999" in done.stderr
 
 
 @pytest.mark.parametrize("key", ["train", "detector"])
@@ -206,6 +208,37 @@ def test_a_folder_keeps_the_good_and_lists_the_bad(scan, tmp_path):
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert "q_t2.nii.gz" in errors[0] and errors[-1].endswith("not scored: q")
     assert "1 of 2 scans" in done.stdout
+
+
+def test_whatever_is_wrong_with_one_scan_of_a_folder_the_others_are_scored(
+    scan, tmp_path, monkeypatch
+):
+    def refuses_q(loaded, *arguments):
+        if loaded.name.startswith("q"):
+            raise SettingsError("q: expected another scan, got this one")
+        return score_scan(loaded, *arguments)
+
+    write(scan.with_name("q_t2.nii.gz"), nib.load(scan).get_fdata())
+    monkeypatch.setattr(cli_scans, "score_scan", refuses_q)
+    done = run("score", scan.parent, "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "error: q: expected another scan" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p"]
+
+
+def test_settings_are_not_chosen_for_what_has_no_network(weights, tmp_path):
+    for command in (("--model", "intensity"), ("--model", weights, "--like", "intensity")):
+        done = run("choose", *command, "--n", 1)
+        assert done.exit_code == 2 and "with a network, got" in done.stderr
+
+
+def test_a_phantom_row_that_nobody_wrote_is_refused(scan, weights, tmp_path):
+    model = tmp_path / "odd.safetensors"
+    model.write_bytes(weights.read_bytes())
+    card = {**json.loads(weights.with_suffix(".json").read_text()), "phantom": {"ms": {"n": 30}}}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    done = run("score", scan, "--model", model, "--out", tmp_path / "out")
+    assert done.exit_code == 2 and "odd.safetensors: expected a card" in done.stderr
+    assert "phantom: ms: expected auprc" in done.stderr
 
 
 def test_an_output_folder_that_is_a_file_is_refused_before_any_work(scan, tmp_path, monkeypatch):
@@ -400,7 +433,8 @@ def test_four_steps_make_their_subjects_and_more_steps_go_on(tmp_path, monkeypat
 
 
 def test_info_lists_models_with_their_numbers(weights, monkeypatch):
-    found = {"auprc": 0.6, "ci": [0.5, 0.7], "prevalence": 0.03, "intensity": 0.1}
+    found = {"n": 9, "auprc": 0.6, "ci": [0.5, 0.7], "prevalence": 0.03, "intensity": 0.1}
+    found |= {"intensity-equalised": 0.1, "best_dice": 0.6, "auroc_volume": None}
     monkeypatch.setattr(models, "available_models", lambda: ["fresh"])
     monkeypatch.setattr(models, "load_pretrained", lambda name: (None, {"phantom": {"ms": found}}))
     about = json.loads(run("info", "--json").stdout)

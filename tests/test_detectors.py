@@ -1,17 +1,30 @@
 """Detectors on fake models whose answer is known, and on the real diffusion module."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
-from maskdiff_edu.detection import IntensityDetector, MaskedDDPM, PostProcessing, anomaly
+from maskdiff_edu.detection import (
+    DetectorSettings,
+    IntensityDetector,
+    MapSettings,
+    MaskedDDPM,
+    Method,
+    PostProcessing,
+    anomaly,
+)
 from maskdiff_edu.diffusion import Schedule, gaussian_noise, reconstruct
+from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.scans import Slices
 
 AS_IT_IS = PostProcessing(erosions=0, median_size=1)
+RAW = MapSettings(postprocessing=AS_IT_IS)
 N, SIDE = 7, 32
+USED = ("t", "draws", "residual", "postprocessing")
 
 
 def healthy_image():
@@ -48,13 +61,16 @@ def linear_model(x_t, t):
 
 
 def make_ddpm(model=linear_model, **settings):
-    settings = {"t": 150, "draws": 1, "noise": gaussian_noise} | settings
-    return MaskedDDPM(model, Schedule.cosine(), **settings)
+    used = {"t": 150, "draws": 1} | {k: v for k, v in settings.items() if k in USED}
+    options = {k: v for k, v in settings.items() if k not in USED}
+    return MaskedDDPM(
+        model, Schedule.cosine(), DetectorSettings(**used), **{"noise": gaussian_noise, **options}
+    )
 
 
 def test_raw_intensity_is_the_intensity_in_the_brain():
     slices = make_slices()
-    detection = IntensityDetector(postprocessing=AS_IT_IS).detect(slices)
+    detection = IntensityDetector(settings=RAW).detect(slices)
     expected = (slices.images + 1) / 2 * slices.brain_masks
     torch.testing.assert_close(detection.anomaly_map, expected)
     assert detection.reconstruction is None
@@ -62,7 +78,7 @@ def test_raw_intensity_is_the_intensity_in_the_brain():
 
 def test_equalised_intensity_is_the_empirical_distribution_of_each_slice():
     slices = make_slices(change=0.5)
-    found = IntensityDetector(equalise=True, postprocessing=AS_IT_IS).detect(slices).anomaly_map
+    found = IntensityDetector(equalise=True, settings=RAW).detect(slices).anomaly_map
     for i in range(N):
         brain = slices.images[i][slices.brain_masks[i]].numpy()
         expected = stats.rankdata(brain) / max(len(brain), 1)
@@ -74,7 +90,7 @@ def test_equalising_removes_what_differs_between_slices_only():
     slices = make_slices()
     slices.images[3] = torch.where(slices.brain_masks[3], slices.images[3] + 0.3, -1.0)
     raw, equalised = (
-        IntensityDetector(equalise=e, postprocessing=AS_IT_IS).detect(slices).anomaly_map
+        IntensityDetector(equalise=e, settings=RAW).detect(slices).anomaly_map
         for e in (False, True)
     )
     assert raw[3].sum() > 1.2 * raw[2].sum()
@@ -161,9 +177,9 @@ def test_both_kinds_finish_with_the_shared_postprocessing(monkeypatch):
     monkeypatch.setattr(anomaly, "postprocess", spy)
     strong = PostProcessing(erosions=2, median_size=5)
     slices = make_slices(0.4)
-    for detector in (IntensityDetector(postprocessing=strong), make_ddpm(postprocessing=strong)):
-        rim = slices.brain_masks[:, 0].numpy()
-        rim = torch.from_numpy(rim & ~anomaly.erode_brain(rim, 2))[:, None]
+    brightness = IntensityDetector(settings=MapSettings(postprocessing=strong))
+    for detector in (brightness, make_ddpm(postprocessing=strong)):
+        rim = slices.brain_masks & ~anomaly.erode_brain(slices.brain_masks, 2)
         assert (detector.detect(slices).anomaly_map[rim] == 0).all()
     assert seen == [strong, strong]
 
@@ -212,10 +228,30 @@ def test_names_tell_the_detectors_apart():
         ({"residual": "signed"}, "'signed'"),
         ({"t": 1000}, r"0\.\.999, got 1000"),
         ({"t": []}, r"got \[\]"),
-        ({"draws": 0}, "draws must be .* got 0"),
-        ({"batch_size": 0}, "batch_size must be .* got 0"),
+        ({"draws": 0}, "draws: expected .* got 0"),
+        ({"batch_size": 0}, "batch_size: expected .* got 0"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(settings, message):
     with pytest.raises(ValueError, match=message):
         make_ddpm(**settings)
+
+
+def test_what_a_method_reports_is_what_its_detector_uses():
+    """Two records of the settings once differed: t = 200 was used, t = 150 stood in scores.json."""
+    detector = make_ddpm(t=200, draws=2)
+    seen = []
+    detector = replace(detector, model=lambda x_t, t: seen.append(int(t[0])) or x_t)
+    detector.detect(make_slices())
+    method = Method(detector)
+    assert set(seen) == {200} == {method.used["t"]}
+    assert method.used["draws"] == len(seen) == method.settings.draws == 2
+    other = detector.with_settings(t=100)
+    assert Method(other).used == {**method.used, "t": 100}
+    assert Method(IntensityDetector()).used.keys() == {"normalise", "postprocessing"}
+
+
+def test_a_network_whose_answers_are_no_numbers_is_refused_by_name():
+    detector = make_ddpm(lambda x_t, t: x_t / 0, name="broken")
+    with pytest.raises(CheckpointError, match="broken: expected finite answers"):
+        detector.detect(make_slices())

@@ -229,7 +229,7 @@ def test_undefined_and_broken_inputs_are_refused(name):
         metric(broken, lesion_mask, brain_mask)
 
 
-def test_other_errors_say_what_came():
+def test_other_errors_say_what_was_got():
     with pytest.raises(ValueError, match="fills the brain"):
         auroc([1, 2], [1, 1], [1, 1])
     with pytest.raises(ValueError, match=r"'detected': \(2,\)"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu.detection import Detection
+from maskdiff_edu.detection import Detection, Scores
 from maskdiff_edu.scans import Slices
 from maskdiff_edu.show import plots, report
 
@@ -78,7 +78,7 @@ def make_scores(**changes):
             "baselines": {"intensity": {**found, "auprc": 0.11}},
         },
     }
-    return {**scores, **changes}
+    return Scores.from_json({**scores, **changes}, "scores.json")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_every_picture_is_inside_and_has_words(page):
 
 
 def shown():
-    return report.most_suspicious(make_scores()["slice_scores"])
+    return report.most_suspicious(make_scores().slice_scores)
 
 
 def test_the_words_say_where_the_map_is_high(page):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,22 @@ import torch
 from maskdiff_edu.detection import (
     Detection,
     DetectorSettings,
+    LesionMetrics,
+    MapSettings,
     Method,
     PostProcessing,
     build_method,
     metrics,
 )
-from maskdiff_edu.evaluation import groups, runs
+from maskdiff_edu.errors import ResultsError, ScanError, SettingsError
+from maskdiff_edu.evaluation import (
+    GroupScores,
+    Run,
+    SubjectScores,
+    choose_settings,
+    groups,
+    runs,
+)
 from maskdiff_edu.scans import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
@@ -37,25 +48,24 @@ def loads(n, ill=True, first=0):
 
 
 def test_a_run_holds_what_was_measured_and_reads_back_the_same(tmp_path):
-    groups = {"healthy": loads(3, ill=False, first=10), "ms": loads(3)}
-    path, run = runs.measure(tmp_path, build_method("intensity"), groups, loads(2, ill=False))
+    subjects = {"healthy": loads(3, ill=False, first=10), "ms": loads(3)}
+    path, run = runs.measure(tmp_path, build_method("intensity"), subjects, loads(2, ill=False))
     assert path.name == "intensity-seed0.json"
     [stored] = runs.load_runs(tmp_path)
-    assert stored["groups"].keys() == run["groups"].keys()
-    each = [s["method"]["auprc"] for s in stored["groups"]["ms"]["subjects"]]
-    assert stored["groups"]["ms"]["mean"]["method"]["auprc"]["value"] == pytest.approx(
-        np.mean(each)
-    )
-    assert stored["groups"]["ms"]["auroc_volume"]["method"] == pytest.approx(
-        run["groups"]["ms"]["auroc_volume"]["method"]
-    )
-    assert stored["threshold"] == pytest.approx(run["threshold"], rel=1e-5)
+    assert stored.groups.keys() == run.groups.keys()
+    found, measured = stored.groups["ms"], run.groups["ms"]
+    each = [subject.method.auprc for subject in found.subjects]
+    assert found.mean["method"].auprc.value == pytest.approx(np.mean(each))
+    assert found.auroc_volume == pytest.approx(measured.auroc_volume)
+    assert found.subjects[0].volume_score == pytest.approx(measured.subjects[0].volume_score)
+    assert stored.threshold == pytest.approx(run.threshold, rel=1e-5)
+    assert stored.identity == run.identity
 
 
 def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatch):
-    method, groups = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
-    whole = runs.measure(tmp_path / "whole", method, groups)[1]
-    measured, evaluate_group = [], groups.evaluate_group
+    method, subjects = build_method("intensity"), {"a": loads(2), "b": loads(2, first=5)}
+    whole = runs.measure(tmp_path / "whole", method, subjects)[1]
+    measured, evaluate_group = [], runs.evaluate_group
 
     def fails_at_b(name, *arguments):
         measured.append(name)
@@ -63,17 +73,19 @@ def test_an_interrupted_run_goes_on_without_measuring_again(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return evaluate_group(name, *arguments)
 
-    monkeypatch.setattr(groups, "evaluate_group", fails_at_b)
+    monkeypatch.setattr(runs, "evaluate_group", fails_at_b)
     with pytest.raises(KeyboardInterrupt):
-        runs.measure(tmp_path / "part", method, groups)
-    resumed = runs.measure(tmp_path / "part", method, groups)[1]
+        runs.measure(tmp_path / "part", method, subjects)
+    resumed = runs.measure(tmp_path / "part", method, subjects)[1]
     assert measured == ["a", "b", "b"]
-    assert json.dumps(resumed["groups"]["b"]) == json.dumps(whole["groups"]["b"])
+    assert resumed.groups["b"] == whole.groups["b"]
 
 
 def test_another_run_in_the_same_file_is_refused(tmp_path):
     runs.measure(tmp_path, build_method("intensity"), {"a": loads(2)}, about={"n": 2})
-    with pytest.raises(ValueError, match="holds a run with n=2, not 3"):
+    with pytest.raises(
+        ValueError, match=r"intensity-seed0\.json: expected a run with n=3, got one with n=2"
+    ):
         runs.measure(tmp_path, build_method("intensity"), {"a": loads(3)}, about={"n": 3})
 
 
@@ -92,16 +104,12 @@ def test_an_empty_folder_is_no_result(tmp_path):
 def made_run(method, seed, values, names=None):
     """A run with these AUPRCs, one a subject, and the baselines at .1."""
     names = names or [f"s{i}" for i in range(len(values))]
-    subjects = [
-        {
-            "name": name,
-            "prevalence": 0.01,
-            **{base: {"auprc": 0.1} for base in ("intensity", "intensity-equalised")},
-            "method": {"auprc": value},
-        }
+    base = {name: LesionMetrics(0.1) for name in ("intensity", "intensity-equalised")}
+    subjects = tuple(
+        SubjectScores(name, 0.01, maps={**base, "method": LesionMetrics(value)})
         for name, value in zip(names, values, strict=True)
-    ]
-    return {"method": method, "seed": seed, "groups": {"ms": {"n_lesion": 4, "subjects": subjects}}}
+    )
+    return Run(method, seed, groups={"ms": GroupScores(subjects)})
 
 
 def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
@@ -111,12 +119,12 @@ def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
     rows = runs.compare(made)["ms"]
     assert list(rows) == ["intensity", "intensity-equalised", "ddpm", "fpm-cm"]
     mean = np.mean(better, axis=0)
-    assert rows["fpm-cm"]["value"] == pytest.approx(mean.mean())
-    assert rows["fpm-cm"]["seeds"] == pytest.approx([0.6, 0.775])
-    assert tuple(rows["fpm-cm"]["ci"]) == metrics.bootstrap(mean)[1:]
-    assert rows["fpm-cm"]["difference"] == metrics.paired_difference(mean, ddpm)._asdict()
-    assert rows["ddpm"]["difference"] is None
-    assert rows["intensity"]["value"] == pytest.approx(0.1)
+    assert rows["fpm-cm"].value == pytest.approx(mean.mean())
+    assert rows["fpm-cm"].seeds == pytest.approx([0.6, 0.775])
+    assert rows["fpm-cm"].ci == metrics.bootstrap(mean)[1:]
+    assert rows["fpm-cm"].difference == metrics.paired_difference(mean, ddpm)
+    assert rows["ddpm"].difference is None
+    assert rows["intensity"].value == pytest.approx(0.1)
     table = runs.as_table({"ms": rows})
     assert f"| ms | fpm-cm | 2 | {mean.mean():.3f} |" in table
     assert len(table.splitlines()) == 2 + len(rows)
@@ -133,6 +141,7 @@ class OwnDetector:
     """One that nobody else knows; it also says how many threads torch has while it works."""
 
     threads: set[int]
+    settings: MapSettings = MapSettings()  # noqa: RUF009
     name: str = "own"
 
     def detect(self, slices):
@@ -141,25 +150,25 @@ class OwnDetector:
 
 
 def test_a_detector_of_your_own_is_measured_like_any_other(tmp_path):
-    detector = OwnDetector(set())
-    method = Method(detector, DetectorSettings(postprocessing=PostProcessing(0, 1)))
+    detector = OwnDetector(set(), MapSettings(postprocessing=PostProcessing(0, 1)))
+    method = Method(detector)
     plain = build_method("intensity", postprocessing=PostProcessing(0, 1))
     for measured in (method, plain):
         runs.measure(tmp_path, measured, {"ms": loads(3)}, loads(1, ill=False))
     rows = runs.compare(runs.load_runs(tmp_path), reference="intensity")["ms"]
-    assert rows["own"]["value"] == pytest.approx(rows["intensity"]["value"])
+    assert rows["own"].value == pytest.approx(rows["intensity"].value)
 
 
 def test_subjects_at_a_time_share_the_threads_and_stay_in_order():
     detector = OwnDetector(set())
-    method = Method(detector, DetectorSettings())
+    method = Method(detector)
     before = torch.get_num_threads()
     try:
         for threads, each in ((1, 1), (4, 1), (20, 2)):  # 8 subjects at most
             torch.set_num_threads(threads)
             detector.threads.clear()
             found = groups.evaluate_group("ms", method, loads(9))
-            assert [subject["name"] for subject in found["subjects"]] == [f"s{i}" for i in range(9)]
+            assert [subject.name for subject in found.subjects] == [f"s{i}" for i in range(9)]
             assert detector.threads == {each}
             assert torch.get_num_threads() == threads
     finally:
@@ -172,3 +181,72 @@ def test_an_error_in_one_subject_reaches_the_caller():
 
     with pytest.raises(ValueError, match="no such scan"):
         groups.evaluate_group("ms", build_method("intensity"), [*loads(2), broken, *loads(2)])
+
+
+def odd_run(folder, **changes):
+    """A run of one subject, with something else in it."""
+    subject = {"name": "s0", "prevalence": 0.1, "method": {"auprc": 0.5}, **changes}
+    run = {"method": "a", "seed": 0, "groups": {"ms": {"subjects": [subject]}}}
+    (folder / "odd.json").write_text(json.dumps(run))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": 3}, "name: expected a text, got 3"),
+        ({"prevalence": "high"}, "prevalence: expected a finite number, got 'high'"),
+        ({"volume_score": [1]}, r"volume_score: expected an object {...}, got \[1\]"),
+        ({"method": {"auroc": 0.5}}, r"method: expected auprc, got \['auroc'\]"),
+        ({"prevalence": float("nan")}, "prevalence: expected a finite number, got nan"),
+        ({"l1": True}, "l1: expected a finite number, got True"),
+    ],
+)
+def test_what_is_wrong_in_a_run_is_named(tmp_path, changes, message):
+    where = r"odd\.json: groups: ms: subjects\[0\]: (maps: )?"
+    with pytest.raises(ResultsError, match=where + message):
+        runs.load_runs(odd_run(tmp_path, **changes))
+
+
+def test_a_key_of_a_later_version_is_no_reason_to_refuse_a_run(tmp_path):
+    (tmp_path / "a.json").write_text(
+        json.dumps(made_run("a", 0, [0.5]).as_json() | {"mood": "good"})
+    )
+    [run] = runs.load_runs(tmp_path)
+    assert run.about == {"mood": "good"} and run.groups["ms"].subjects[0].method.auprc == 0.5
+
+
+def test_a_comparison_needs_subjects_with_lesions_and_a_metric_that_was_measured():
+    with pytest.raises(ResultsError, match=r"ms: expected two or more subjects .* got 1"):
+        runs.compare([made_run("ddpm", 0, [0.5])])
+    healthy = Run("ddpm", 0, groups={"healthy": GroupScores((SubjectScores("s0", 0.0),))})
+    with pytest.raises(ResultsError, match="expected a group of subjects with lesions, got none"):
+        runs.compare([healthy])
+    made = made_run("ddpm", 0, [0.5, 0.6])
+    with pytest.raises(SettingsError, match=r"metric: expected one of auprc, .* got mood"):
+        runs.compare([made], metric="mood")
+    with pytest.raises(ResultsError, match="ddpm-seed0: expected auroc of every subject"):
+        runs.compare([made], metric="auroc")
+
+
+def test_a_comparison_by_dice_has_no_rows_for_what_has_no_threshold(tmp_path):
+    method = replace(build_method("intensity"), threshold=0.5)
+    runs.measure(tmp_path, method, {"ms": loads(3)})
+    rows = runs.compare(runs.load_runs(tmp_path), reference="intensity", metric="dice")["ms"]
+    assert list(rows) == ["intensity"] and 0 <= rows["intensity"].value <= 1
+
+
+def test_groups_without_subjects_and_methods_without_a_network_are_refused():
+    method = build_method("intensity")
+    with pytest.raises(SettingsError, match="ms: expected subjects, got none"):
+        groups.evaluate_group("ms", method, [])
+    with pytest.raises(
+        SettingsError, match="a method with a network, got 2 subjects and intensity"
+    ):
+        choose_settings(method, loads(2))
+    with pytest.raises(SettingsError, match="expected methods with a network, got intensity"):
+        method.with_settings(DetectorSettings())
+    with pytest.raises(
+        ScanError, match="s0: expected a lesion in the brain to choose by, got none"
+    ):
+        choose_settings(build_method("fpm-cm", device="cpu"), loads(1, ill=False))

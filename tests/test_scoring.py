@@ -13,15 +13,18 @@ from maskdiff_edu.brains import add_lesions, load_template, make_subject
 from maskdiff_edu.detection import (
     Detection,
     DetectorSettings,
+    MapSettings,
     MaskedDDPM,
     Method,
     PostProcessing,
+    Scores,
     build_method,
     models,
     score_scan,
 )
+from maskdiff_edu.detection.scoring import lesion_metrics
 from maskdiff_edu.diffusion import Schedule
-from maskdiff_edu.errors import ScanError
+from maskdiff_edu.errors import Error, ScanError
 from maskdiff_edu.files import whole_folder
 from maskdiff_edu.scans import load_scan, to_slices
 from maskdiff_edu.show import write_scored
@@ -38,6 +41,7 @@ class Answers:
     """A detector that gives the same answer whatever it sees."""
 
     detection: Detection
+    settings: MapSettings = MapSettings(postprocessing=AS_IT_IS)  # noqa: RUF009
     name: str = "answers"
 
     def detect(self, slices):
@@ -65,8 +69,7 @@ def _cut(scan, volumes, bottom, count=24):
 
 def answering(detection, **fields):
     """A method around a fixed answer, set to post-process nothing."""
-    method = replace(INTENSITY, detector=Answers(detection), **fields)
-    return replace(method, settings=DetectorSettings(postprocessing=AS_IT_IS))
+    return replace(INTENSITY, detector=Answers(detection), **fields)
 
 
 def reoriented(scan, axes):
@@ -89,8 +92,8 @@ def test_another_orientation_gives_the_same_map(patient, axes):
     back = reoriented(replace(turned, image=scored.anomaly_map), same_way).image
     assert nib.aff2axcodes(turned.affine) == tuple(axes)
     np.testing.assert_allclose(back, expected.anomaly_map, atol=1e-4)
-    ours, theirs = (result.scores["lesion"]["method"] for result in (expected, scored))
-    assert ours["auprc"] == pytest.approx(theirs["auprc"], abs=1e-4)
+    ours, theirs = (result.scores.lesion.method for result in (expected, scored))
+    assert ours.auprc == pytest.approx(theirs.auprc, abs=1e-4)
 
 
 def test_the_map_lies_where_the_lesion_lies_on_a_finer_tilted_grid(patient, tmp_path):
@@ -110,7 +113,7 @@ def test_the_map_lies_where_the_lesion_lies_on_a_finer_tilted_grid(patient, tmp_
     placed = nib.affines.apply_affine(patient.affine, np.argwhere(patient.lesion_mask))
     assert scored.anomaly_map.shape == scan.image.shape
     np.testing.assert_allclose(found.mean(0), placed.mean(0), atol=1.5)
-    assert scored.scores["lesion"]["method"]["auprc"] > 0.95
+    assert scored.scores.lesion.method.auprc > 0.95
 
 
 def _resampled(volume, scan, target):
@@ -126,13 +129,13 @@ def _resampled(volume, scan, target):
 def test_metrics_are_those_of_scikit_learn_over_the_whole_brain(patient):
     scored = score_scan(patient, INTENSITY)
     inside = patient.brain_mask
-    lesion = scored.scores["lesion"]
+    lesion = scored.scores.lesion
     expected = average_precision_score(patient.lesion_mask[inside], scored.anomaly_map[inside])
-    assert lesion["method"]["auprc"] == pytest.approx(expected)
-    assert lesion["prevalence"] == pytest.approx(patient.lesion_mask.sum() / inside.sum())
+    assert lesion.method.auprc == pytest.approx(expected)
+    assert lesion.prevalence == pytest.approx(patient.lesion_mask.sum() / inside.sum())
     assert (scored.anomaly_map[inside] == 0).sum() > 3_000, "the eroded rim counts, with score 0"
-    assert lesion["baselines"]["intensity"] == lesion["method"]
-    assert set(lesion["baselines"]) == {"intensity", "intensity-equalised"}
+    assert lesion.baselines["intensity"] == lesion.method
+    assert set(lesion.baselines) == {"intensity", "intensity-equalised"}
 
 
 def test_high_scores_in_the_lesion_are_good_and_high_scores_elsewhere_bad(patient):
@@ -141,11 +144,11 @@ def test_high_scores_in_the_lesion_are_good_and_high_scores_elsewhere_bad(patien
     wrong = Detection((slices.brain_masks & ~slices.lesion_masks).float())
     best = score_scan(patient, answering(right, threshold=0.5)).scores
     worst = score_scan(patient, answering(wrong, threshold=0.5)).scores
-    assert best["lesion"]["method"]["auprc"] == best["lesion"]["method"]["dice"] == 1
-    assert best["detected_ml"] == best["lesion"]["volume_ml"] > 0
-    assert worst["lesion"]["method"]["dice"] == 0
-    assert worst["lesion"]["method"]["auroc"] == 0
-    assert worst["lesion"]["method"]["auprc"] <= worst["lesion"]["prevalence"]
+    assert best.lesion.method.auprc == best.lesion.method.dice == 1
+    assert best.detected_ml == best.lesion.volume_ml > 0
+    assert worst.lesion.method.dice == 0
+    assert worst.lesion.method.auroc == 0
+    assert worst.lesion.method.auprc <= worst.lesion.prevalence
 
 
 def test_the_reconstruction_comes_in_the_scans_own_units(patient):
@@ -166,20 +169,20 @@ def test_a_healthy_subject_scores_below_its_lesioned_twin():
     volumes = ("image", "brain_mask", "lesion_mask", "tissues")
     pair = [replace(s, **_cut(s, volumes, bottom, 10)) for s in (healthy, ill)]
     knows = to_slices(pair[0]).images
-    oracle = MaskedDDPM(lambda x_t, t: knows, Schedule.cosine(), 150, draws=1, batch_size=100)
-    methods = [Method(oracle, DetectorSettings())]
+    once = DetectorSettings(t=150, draws=1)
+    methods = [Method(MaskedDDPM(lambda x_t, t: knows, Schedule.cosine(), once, batch_size=100))]
     if models.DEFAULT_MODEL in available_models():
         methods.append(build_method(draws=1, device="cpu"))
     for method in methods:
-        low, high = (score_scan(scan, method).scores["volume_score"] for scan in pair)
+        low, high = (score_scan(scan, method).scores.volume_score for scan in pair)
         assert low < 0.9 * high
 
 
 def test_a_lesion_mask_without_a_lesion_gives_no_metrics(patient):
     nothing = replace(patient, lesion_mask=np.zeros_like(patient.lesion_mask))
     outside = replace(patient, lesion_mask=~patient.brain_mask)
-    assert score_scan(nothing, INTENSITY).scores["lesion"] is None
-    assert score_scan(outside, INTENSITY).scores["lesion"] is None
+    assert score_scan(nothing, INTENSITY).scores.lesion is None
+    assert score_scan(outside, INTENSITY).scores.lesion is None
 
 
 def test_a_lesion_that_fills_the_brain_is_refused_by_name(patient):
@@ -202,7 +205,8 @@ def test_what_is_written_can_be_read_back(patient, tmp_path):
         np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
         np.testing.assert_allclose(image.affine, patient.affine)
     scores = json.loads((written / "scores.json").read_text())
-    assert scores == scored.scores
+    assert scores == scored.scores.as_json()
+    assert Scores.from_json(scores, "scores.json") == scored.scores
     assert scores["notes"] == ["look out"]
     assert list(tmp_path.iterdir()) == [tmp_path / "new"], "nothing unfinished is left"
 
@@ -225,7 +229,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, existed, error):
         out.mkdir(parents=True)
         (out / "mine.txt").write_text("kept")
     before = sorted(tmp_path.rglob("*"))
-    expected = ScanError if isinstance(error, OSError) else KeyboardInterrupt
+    expected = Error if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected), whole_folder(out) as folder:
         (folder / "part.txt").write_text("half")
         raise error
@@ -245,6 +249,13 @@ def test_ms_lesions_of_a_real_patient_are_found_better_than_by_intensity(real):
         pytest.skip("the package holds no trained model")
     folder = real / "mslub_patient26"
     scan = load_scan(folder / "T2.nii.gz", lesion_mask=folder / "lesion_mask.nii.gz")
-    lesion = score_scan(scan, build_method()).scores["lesion"]
-    others = [found["auprc"] for found in lesion["baselines"].values()]
-    assert lesion["method"]["auprc"] > max(others) > 0
+    lesion = score_scan(scan, build_method()).scores.lesion
+    others = [found.auprc for found in lesion.baselines.values()]
+    assert lesion.method.auprc > max(others) > 0
+
+
+def test_a_scan_without_a_lesion_mask_has_no_metrics(patient):
+    with pytest.raises(ScanError, match="mni152-t2: expected a lesion mask, got none"):
+        lesion_metrics(patient.image, replace(patient, lesion_mask=None))
+    with pytest.raises(ScanError, match="mni152-t2: expected a lesion voxel inside the brain"):
+        lesion_metrics(patient.image, replace(patient, lesion_mask=~patient.brain_mask))

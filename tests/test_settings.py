@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskdiff_edu.detection import MaskedDDPM, PostProcessing
+from maskdiff_edu.detection import DetectorSettings, MaskedDDPM, PostProcessing
 from maskdiff_edu.detection.detectors import MAX_NOISINGS
 from maskdiff_edu.diffusion import (
     BROAD_PATCHES,
@@ -214,8 +214,10 @@ def test_the_width_that_three_heads_cannot_share():
               {"t": [[1]]}, {"batch_size": 0}, {"box": -1}]
 )  # fmt: skip
 def test_a_detector_of_endless_work_is_refused(wrong):
+    options = {name: wrong[name] for name in wrong if name in ("batch_size", "box")}
     with pytest.raises(ValueError, match="got"):
-        MaskedDDPM(lambda x_t, t: x_t, SCHEDULE, **{"t": 100, **wrong})
+        used = DetectorSettings(**{name: wrong[name] for name in wrong if name not in options})
+        MaskedDDPM(lambda x_t, t: x_t, SCHEDULE, used, **options)
 
 
 @pytest.mark.parametrize(

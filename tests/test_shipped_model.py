@@ -46,13 +46,12 @@ def test_four_methods_ship_in_twelve_megabytes():
 def test_weights_and_card_are_small_and_complete(name):
     assert (MODELS / f"{name}.safetensors").stat().st_size <= 3 * 2**20
     card = build_method(name).card
-    assert card["train"]["corruption"] == HIDES[name] and card["train"]["prediction"] == "x_0"
-    assert set(LESION_KINDS) <= set(card["phantom"])
-    for row in card["phantom"].values():
-        if row.get("auprc") is not None:
-            low, high = row["ci"]
-            assert 0 <= low <= row["auprc"] <= high <= 1
-            assert 0 < row["prevalence"] < 0.1
+    assert card.train["corruption"] == HIDES[name] and card.train["prediction"] == "x_0"
+    assert set(LESION_KINDS) <= set(card.phantom)
+    for row in card.phantom.values():
+        low, high = row.ci
+        assert 0 <= low <= row.auprc <= high <= 1
+        assert 0 < row.prevalence < 0.1
 
 
 def test_a_healthy_subject_scores_below_its_lesioned_twin(method, twins):
@@ -60,8 +59,7 @@ def test_a_healthy_subject_scores_below_its_lesioned_twin(method, twins):
     for subject in twins:
         slices = to_slices(subject)
         found = method.detector.detect(slices)
-        masks = slices.brain_masks[:, 0].numpy()
-        scores.append(volume_score(found.anomaly_map[:, 0].numpy(), masks))
+        scores.append(volume_score(found.anomaly_map, slices.brain_masks))
     healthy, lesioned = scores
     assert healthy < lesioned
 
@@ -95,7 +93,7 @@ def on_grid(values, slices, scan):
 def test_the_real_average_brain_scores_below_a_patient(method, twins):
     scores = []
     for scan in (load_template("t2"), twins[1]):
-        scores.append(score_scan(scan, method).scores["volume_score"])
+        scores.append(score_scan(scan, method).scores.volume_score)
     assert scores[0] < scores[1]
 
 

@@ -161,7 +161,7 @@ def test_pack_refuses_a_type_the_page_does_not_know() -> None:
 
 def test_library_does_not_import_the_figures() -> None:
     """Training on a machine without a notebook must not need anywidget."""
-    code = "import sys, maskdiff_edu.train, maskdiff_edu.cli; print('anywidget' in sys.modules)"
+    code = "import sys, maskdiff_edu.training, maskdiff_edu.cli; print('anywidget' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -414,7 +414,7 @@ def test_patches(maths: Callable[..., Any], fill: float | str) -> None:
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("index", [0, 3, 6])
 def test_median_filter(maths: Callable[..., Any], size: int, index: int) -> None:
-    stack = residual(1, 1)[:, 0]
+    stack = residual(1, 1)
     brains = np.broadcast_to(disc(), stack.shape)
     expected = median_filter(stack, size, brains)[index]
     found = maths(
@@ -552,13 +552,12 @@ def test_divider_follows_the_mouse(page: Any) -> None:
     [("median 3", median_filter, 3), ("Gaussian 1.5", gaussian_filter, 1.5)],
 )
 def test_scores_of_the_page_are_those_of_the_library(
-    page: Any, name: str, apply: Callable[..., np.ndarray], strength: float
+    page: Any, name: str, apply: Callable[..., torch.Tensor], strength: float
 ) -> None:
     shown = Shown(page, FIGURES["scores"](), kernel=False)
     threshold = FIGURES["scores"]().spec["thresholds"][40]
     shown.set(t=250, draws=4, filter=name, erosions=0, threshold=threshold)
-    brains = patient().brain_masks[:, 0].numpy()
-    values = apply(residual(250, 4)[:, 0], strength, brains)[3]
+    values = apply(residual(250, 4), strength, patient().brain_masks)[3, 0]
     lesion, brain = patient().lesion_masks[3, 0].numpy(), disc()
     dice = metrics.dice_at_threshold(values, lesion, brain, threshold)
     auprc = metrics.auprc(values, lesion, brain)

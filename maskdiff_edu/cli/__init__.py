@@ -3,9 +3,9 @@
 import matplotlib
 import typer
 
-from maskdiff_edu.cli.evaluation import choose, compare, evaluate
+from maskdiff_edu.cli.evaluation import choose, compare, evaluate, info
 from maskdiff_edu.cli.scans import demo, phantom, score
-from maskdiff_edu.cli.training import info, train
+from maskdiff_edu.cli.training import train
 
 app = typer.Typer(
     no_args_is_help=True,

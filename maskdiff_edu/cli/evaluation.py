@@ -1,6 +1,7 @@
-"""Commands that measure: choose how a model is used, measure it, compare several."""
+"""Commands that measure: choose how a model is used, measure it, compare several, tell them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +22,14 @@ from maskdiff_edu.cli.options import (
     as_times,
     reports_errors,
 )
-from maskdiff_edu.detection import models
-from maskdiff_edu.evaluation import groups, runs, selection
+from maskdiff_edu.detection import Chosen, PhantomRow, build_method, models
+from maskdiff_edu.detection.records import as_json
+from maskdiff_edu.errors import SettingsError
+from maskdiff_edu.evaluation import choose_settings, load_runs, measure, phantoms, runs
+from maskdiff_edu.evaluation.groups import summarise_for_card
 from maskdiff_edu.files import require_writable, write_atomic
 from maskdiff_edu.scans import find_scans
-from maskdiff_edu.show import plots
+from maskdiff_edu.show import plot_comparison
 
 
 @reports_errors
@@ -50,21 +54,20 @@ def choose(
 
     maskdiff-edu choose --model seed1/model.safetensors --like seed0/model.safetensors
     """
-    method = models.build_method(model, seed=seed, device=device, precision="auto")
+    method = build_method(model, seed=seed, device=device, precision="auto")
     if like is not None:
-        other = models.build_method(like, device="cpu")
-        taken = models.Method(method.detector, other.settings, card=method.card, source=model)
-        models.write_card(taken, None, chosen=other.card.get("chosen"))
+        other = build_method(like, device="cpu")
+        taken = method.with_settings(other.settings)
+        models.write_card(taken, None, chosen=other.card.chosen)
         return
-    subjects = groups.phantoms("validation", kind, n, contrast)
-    settings, rows = selection.choose_settings(method, subjects)
-    chosen = {"kind": kind, "split": "validation", "n": n, "seed": seed, "tried": rows}
-    chosen_method = models.Method(method.detector, settings, card=method.card, source=model)
-    models.write_card(chosen_method, None, chosen=chosen)
+    split = "validation"
+    settings, rows = choose_settings(method, phantoms(split, kind, n, contrast))
+    chosen = Chosen(kind.value, split, n, seed, tuple(rows))
+    models.write_card(method.with_settings(settings), None, chosen=chosen)
     for row in rows[:5]:
         typer.echo(
-            f"AUPRC {row['auprc']:.3f}  t {', '.join(map(str, row['t']))}  {row['residual']}  "
-            f"median {row['median_size']}  Gaussian {row['gaussian_sigma']}"
+            f"AUPRC {row.auprc:.3f}  t {', '.join(map(str, row.t))}  {row.residual}  "
+            f"median {row.median_size}  Gaussian {row.gaussian_sigma}"
         )
 
 
@@ -99,24 +102,29 @@ def evaluate(
     maskdiff-edu evaluate --data BraTS/ --out results
     """
     if card and (data or model in models.BASELINES):
-        raise ValueError("--card: expected a network and the synthetic subjects, came other ones")
+        raise SettingsError("--card: expected a network and the synthetic subjects, got others")
     require_writable(out)
-    settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
-    method = models.build_method(model, seed=seed, device=device, precision="auto", **settings)
+    on_whom: dict[str, Any] = {"split": split.value, "n": n}
+    settings: dict[str, Any] = {
+        "t": as_times(t),
+        "draws": draws,
+        "residual": residual,
+        "normalise": normalise,
+    }
+    method = build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:
-        groups = {"data": [files.load for files in find_scans(data, contrast)]}
+        subjects = {"data": [files.load for files in find_scans(data, contrast)]}
         controls, on_whom = [], {"data": data.name}
     else:
         chosen = kinds or list(Kind)
-        groups = {kind.value: groups.phantoms(split, kind, n, contrast) for kind in chosen}
-        controls = groups.phantoms("validation", "healthy", n_validation, contrast)
-        on_whom = {"split": split.value, "n": n}
-    path, run = runs.measure(out, method, groups, controls, fpr=fpr, about=on_whom)
-    summary = groups.summarise_for_card(run)
+        subjects = {kind.value: phantoms(split, kind, n, contrast) for kind in chosen}
+        controls = phantoms("validation", "healthy", n_validation, contrast)
+    path, run = measure(out, method, subjects, controls, fpr=fpr, about=on_whom)
+    summary = summarise_for_card(run)
     if card:
         how = {**on_whom, "n_validation": n_validation, "fpr": fpr, "seed": seed}
-        phantom = {**method.card.get("phantom", {}), **summary}
-        models.write_card(method, run["threshold"], phantom=phantom, evaluation=how)
+        phantom = {**method.card.phantom, **summary}
+        models.write_card(method, run.threshold, phantom=phantom, evaluation=how)
     _show_means(summary)
     typer.echo(f"all numbers: {path}")
 
@@ -137,18 +145,43 @@ def compare(
     maskdiff-edu compare results --out comparison
     """
     require_writable(out)
-    compared = runs.compare(runs.load_runs(results), reference=reference, metric=metric)
+    compared = runs.compare(load_runs(results), reference=reference, metric=metric)
     table = runs.as_table(compared)
-    write_atomic(out / "comparison.json", json.dumps(compared, indent=1).encode())
+    write_atomic(out / "comparison.json", json.dumps(as_json(compared), indent=1).encode())
     write_atomic(out / "comparison.md", table.encode())
-    plots.plot_comparison(compared, metric).savefig(out / "comparison.png", dpi=120)
+    plot_comparison(compared, metric).savefig(out / "comparison.png", dpi=120)
     typer.echo(table)
 
 
-def _show_means(summary: dict[str, dict[str, Any]]) -> None:
+@reports_errors
+def info(
+    plain: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Version, devices, models and how well they did on the synthetic test subjects."""
+    about = models.about()
+    if plain:
+        typer.echo(json.dumps(about.as_json(), indent=1))
+        return
+    for name in ("version", "python", "torch"):
+        typer.echo(f"{name:8} {getattr(about, name)}")
+    typer.echo(f"devices  {', '.join(about.devices)}")
+    for name, card in about.models.items():
+        typer.echo(f"model    {name}")
+        for kind, found in card.phantom.items():
+            typer.echo(
+                f"           {kind:8} AUPRC {found.auprc:.3f} {_interval(found)}, intensity "
+                f"{found.intensity:.3f}, prevalence {found.prevalence:.3f}"
+            )
+
+
+def _show_means(summary: Mapping[str, PhantomRow]) -> None:
     for name, found in summary.items():
-        low, high = found["ci"] or (float("nan"),) * 2
         typer.echo(
-            f"{name:8} n {found['n']:3}  AUPRC {found['auprc']:.3f} [{low:.3f}, {high:.3f}]  "
-            f"intensity {found['intensity']:.3f}  prevalence {found['prevalence']:.3f}"
+            f"{name:8} n {found.n:3}  AUPRC {found.auprc:.3f} {_interval(found)}  "
+            f"intensity {found.intensity:.3f}  prevalence {found.prevalence:.3f}"
         )
+
+
+def _interval(found: PhantomRow) -> str:
+    low, high = found.ci or (float("nan"),) * 2
+    return f"[{low:.3f}, {high:.3f}]"

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -26,9 +26,10 @@ from maskdiff_edu.cli.options import (
     reports_errors,
     say,
 )
-from maskdiff_edu.detection import Scored, models, score_scan
-from maskdiff_edu.errors import ScanError, ScanWarning
-from maskdiff_edu.evaluation import groups
+from maskdiff_edu.detection import Method, Scored, build_method, score_scan
+from maskdiff_edu.detection.models import DEFAULT_MODEL
+from maskdiff_edu.errors import Error, ScanError, ScanWarning
+from maskdiff_edu.evaluation import phantoms
 from maskdiff_edu.files import require_writable, whole_folder
 from maskdiff_edu.scans import Scan, find_scans, load_scan, write_subject
 from maskdiff_edu.show import write_scored
@@ -42,7 +43,7 @@ def score(
     out: OutFolder,
     brain_mask: Annotated[Path | None, typer.Option(help="1 inside the brain.")] = None,
     lesion_mask: Annotated[Path | None, typer.Option(help="1 where experts saw lesions.")] = None,
-    model: Model = models.DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     t: Times = None,
     draws: Draws = None,
     seed: Seed = 0,
@@ -66,13 +67,13 @@ def score(
     maskdiff-edu score BraTS/ --model intensity --out scored
     """
     settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
-    options = {"seed": seed, "device": device, **settings}
+    options: dict[str, Any] = {"seed": seed, "device": device, **settings}
     if scan.is_dir():
         if brain_mask or lesion_mask:
-            raise ScanError(f"{scan}: expected one scan for the mask that was given, came a folder")
+            raise ScanError(f"{scan}: expected one scan for the mask that was given, got a folder")
         found = find_scans(scan, contrast)
         require_writable(out)
-        method = models.build_method(model, **options)
+        method = build_method(model, **options)
         bad = [f.name for f in tqdm(found, unit="scan") if not _try(f.load, method, out / f.name)]
         typer.echo(f"{len(found) - len(bad)} of {len(found)} scans scored into {out}")
         if bad:
@@ -80,14 +81,14 @@ def score(
         return
     loaded, notes = _with_notes(lambda: load_scan(scan, brain_mask, lesion_mask))
     require_writable(out)
-    scored = score_scan(loaded, models.build_method(model, **options), notes)
+    scored = score_scan(loaded, build_method(model, **options), notes)
     write_scored(scored, out)
     _tell(scored, out)
 
 
 @reports_errors
 def demo(
-    out: OutFolder, model: Model = models.DEFAULT_MODEL, seed: Seed = 0, device: Device = "auto"
+    out: OutFolder, model: Model = DEFAULT_MODEL, seed: Seed = 0, device: Device = "auto"
 ) -> None:
     """Score a shipped patient: the first tumour of the synthetic test subjects.
 
@@ -96,8 +97,8 @@ def demo(
     maskdiff-edu demo --out demo
     """
     require_writable(out)
-    method = models.build_method(model, seed=seed, device=device)
-    [make_patient] = groups.phantoms(*DEMO, n=1)
+    method = build_method(model, seed=seed, device=device)
+    [make_patient] = phantoms(*DEMO, n=1)
     scored = score_scan(make_patient(), method)
     write_scored(scored, out)
     _tell(scored, out)
@@ -138,12 +139,12 @@ def _with_notes(load: Callable[[], Scan]) -> tuple[Scan, tuple[str, ...]]:
     return scan, tuple(notes)
 
 
-def _try(load: Callable[[], Scan], method: models.Method, out: Path) -> bool:
+def _try(load: Callable[[], Scan], method: Method, out: Path) -> bool:
     """Score one scan of many; says why where that fails."""
     try:
         scan, notes = _with_notes(load)
         write_scored(score_scan(scan, method, notes), out)
-    except ScanError as error:
+    except Error as error:
         say(f"error: {one_line(error)}")
         return False
     return True
@@ -151,13 +152,10 @@ def _try(load: Callable[[], Scan], method: models.Method, out: Path) -> bool:
 
 def _tell(scored: Scored, out: Path) -> None:
     """The main numbers, and what to open."""
-    typer.echo(f"anomaly score {scored.scores['volume_score']:.3f}")
-    lesion = scored.scores["lesion"]
+    typer.echo(f"anomaly score {scored.scores.volume_score:.3f}")
+    lesion = scored.scores.lesion
     if lesion:
-        others = {name: found["auprc"] for name, found in lesion["baselines"].items()}
-        beside = ", ".join(f"{name} {auprc:.3f}" for name, auprc in others.items())
-        typer.echo(
-            f"AUPRC {lesion['method']['auprc']:.3f} "
-            f"({beside}, prevalence {lesion['prevalence']:.3f})"
-        )
+        others = [f"{name} {found.auprc:.3f}" for name, found in lesion.baselines.items()]
+        beside = ", ".join([*others, f"prevalence {lesion.prevalence:.3f}"])
+        typer.echo(f"AUPRC {lesion.method.auprc:.3f} ({beside})")
     typer.echo(f"open {out / 'report.html'}")

@@ -1,9 +1,9 @@
 """From a scan and its pseudo-healthy twin to an anomaly map, a threshold and scores.
 
 Every detector finishes with `postprocess`, so that two maps differ by their method and not by
-their clean-up. Arrays are NumPy stacks of slices `(n, h, w)` on the 2 mm grid; only `residual`
-also takes torch tensors, of any shape. A map is 0 where nothing speaks for an anomaly, and a
-voxel counts as *detected* when its score lies strictly above the threshold.
+their clean-up. Maps and masks are slices `(n, 1, h, w)` of the 2 mm grid, tensors on the CPU or
+arrays; maps come back as tensors, scores as plain numbers. A map is 0 where nothing speaks for an
+anomaly, and a voxel counts as *detected* when its score lies strictly above the threshold.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,13 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import ndimage
+from torch import Tensor
 
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import SettingsError, require_number
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+Array = TypeVar("Array", np.ndarray, Tensor)
 ResidualKind = Literal["positive", "absolute"]
 RESIDUAL_KINDS = get_args(ResidualKind)
 
@@ -35,12 +37,12 @@ class PostProcessing:
     gaussian_sigma: float = 0.0  #: of a Gaussian after the median, in voxels; 0 means none
 
     def __post_init__(self) -> None:
-        """Raises ValueError for sizes that no brain has, and an even median."""
+        """Raises SettingsError for sizes that no brain has, and an even median."""
         require_number("erosions", self.erosions, 0, 50, whole=True)
         require_number("median_size", self.median_size, 1, 21, whole=True)
         require_number("gaussian_sigma", self.gaussian_sigma, 0, 10)
         if self.median_size % 2 == 0:
-            raise ValueError(f"median_size must be odd, got {self.median_size}")
+            raise SettingsError(f"median_size: expected an odd number, got {self.median_size}")
 
 
 def residual(x: Array, x_0_hat: Array, kind: ResidualKind = "positive") -> Array:
@@ -64,69 +66,68 @@ def residual(x: Array, x_0_hat: Array, kind: ResidualKind = "positive") -> Array
     """
     if x.shape != x_0_hat.shape:
         raise ValueError(
-            f"x and x_0_hat must have one shape, got {tuple(x.shape)} and {tuple(x_0_hat.shape)}"
+            f"x, x_0_hat: expected one shape, got {tuple(x.shape)} and {tuple(x_0_hat.shape)}"
         )
     if kind == "positive":
         return (x - x_0_hat).clip(0)
     if kind == "absolute":
         return abs(x - x_0_hat)
-    raise ValueError(f"kind must be one of {RESIDUAL_KINDS}, got {kind!r}")
+    raise ValueError(f"kind: expected one of {RESIDUAL_KINDS}, got {kind!r}")
 
 
-def erode_brain(brain_mask: np.ndarray, iterations: int) -> np.ndarray:
+def erode_brain(brain_mask: ArrayLike, iterations: int) -> Tensor:
     """Take `iterations` voxels off the brain's surface, in three dimensions.
 
     Beyond the first and last slice the brain is taken to go on, so a single slice or a slab is
     eroded at its outline only; beyond the rows and columns lies background.
 
     Args:
-        brain_mask: bool, (n, h, w).
+        brain_mask: bool, (n, 1, h, w).
         iterations: how often a 6-neighbour erosion is applied; 0 changes nothing.
 
     Returns:
-        A new bool array (n, h, w).
+        A new bool tensor (n, 1, h, w).
 
     Raises:
-        ValueError: not three-dimensional, or a negative count.
+        ValueError: no slices (n, 1, h, w), or a negative count.
     """
-    brain_mask = np.asarray(brain_mask, dtype=bool)
-    _require_stack(brain_mask, "brain_mask")
+    brain = _volume(brain_mask, "brain_mask").astype(bool)  # (n, h, w), a copy
     if iterations < 0:
-        raise ValueError(f"iterations must be 0 or more, got {iterations}")
+        raise ValueError(f"iterations: expected 0 or more, got {iterations}")
     if iterations == 0:  # SciPy reads 0 as "until nothing changes"
-        return brain_mask.copy()
-    n = len(brain_mask)
-    extended = np.pad(brain_mask, [(iterations, iterations), (0, 0), (0, 0)], mode="edge")
-    return ndimage.binary_erosion(extended, iterations=iterations)[iterations : iterations + n]
+        return _slices(brain)
+    extended = np.pad(brain, [(iterations, iterations), (0, 0), (0, 0)], mode="edge")
+    eroded = ndimage.binary_erosion(extended, iterations=iterations)
+    return _slices(eroded[iterations : iterations + len(brain)])
 
 
-def median_filter(values: np.ndarray, size: int, brain_mask: np.ndarray) -> np.ndarray:
+def median_filter(values: ArrayLike, size: int, brain_mask: ArrayLike) -> Tensor:
     """3-D median over a cube in which only brain voxels vote.
 
     The background would outvote the cortex and pull every map down along the rim.
 
     Args:
-        values: (n, h, w), finite inside the brain.
+        values: (n, 1, h, w), finite inside the brain.
         size: edge of the cube in voxels, odd; 1 only sets the outside to 0.
-        brain_mask: bool, (n, h, w).
+        brain_mask: bool, (n, 1, h, w).
 
     Returns:
-        float array (n, h, w), 0 outside the brain.
+        (n, 1, h, w) in the precision of `values`, 0 outside the brain.
 
     Raises:
         ValueError: unequal shapes, NaN or infinity inside the brain, or an even size.
     """
-    values, brain_mask = _checked(values, brain_mask)
+    scores, brain = _checked(values, brain_mask)
     if size < 1 or size % 2 == 0:
-        raise ValueError(f"size must be odd and at least 1 voxel, got {size}")
+        raise ValueError(f"size: expected an odd number of voxels, got {size}")
     if size == 1:
-        return np.where(brain_mask, values, 0)
-    padded = np.pad(np.where(brain_mask, values, np.nan), size // 2, constant_values=np.nan)
-    filtered = np.zeros_like(values)
-    for i, inside in enumerate(brain_mask):  # a slice at a time, to bound the memory
+        return _slices(np.where(brain, scores, 0))
+    padded = np.pad(np.where(brain, scores, np.nan), size // 2, constant_values=np.nan)
+    filtered = np.zeros_like(scores)
+    for i, inside in enumerate(brain):  # a slice at a time, to bound the memory
         cubes = np.lib.stride_tricks.sliding_window_view(padded[i : i + size], (size,) * 3)[0]
         filtered[i, inside] = _median_of_rows(cubes[inside].reshape(-1, size**3))
-    return filtered
+    return _slices(filtered)
 
 
 def _median_of_rows(rows: np.ndarray) -> np.ndarray:
@@ -139,38 +140,39 @@ def _median_of_rows(rows: np.ndarray) -> np.ndarray:
     return (lower + upper) / 2
 
 
-def gaussian_filter(values: np.ndarray, sigma: float, brain_mask: np.ndarray) -> np.ndarray:
+def gaussian_filter(values: ArrayLike, sigma: float, brain_mask: ArrayLike) -> Tensor:
     """3-D Gaussian mean in which only brain voxels count, as in `median_filter`.
 
     Weights are divided by what of them lies in the brain, so a constant map stays constant up to
     the rim. `sigma` is in voxels: 0 only sets the outside to 0, less is a ValueError.
     """
-    values, brain_mask = _checked(values, brain_mask)
+    scores, brain = _checked(values, brain_mask)
     if sigma < 0:
-        raise ValueError(f"sigma must be at least 0, got {sigma}")
-    inside = np.where(brain_mask, values, 0)
+        raise ValueError(f"sigma: expected at least 0, got {sigma}")
+    inside = np.where(brain, scores, 0)
     if sigma == 0:
-        return inside
+        return _slices(inside)
     blur = partial(ndimage.gaussian_filter, sigma=sigma, mode="constant")
-    weights = blur(brain_mask.astype(values.dtype))
-    return np.divide(blur(inside), weights, out=np.zeros_like(inside), where=brain_mask)
+    weights = blur(brain.astype(scores.dtype))
+    mean = np.divide(blur(inside), weights, out=np.zeros_like(inside), where=brain)
+    return _slices(mean)
 
 
 def postprocess(
-    values: np.ndarray, brain_mask: np.ndarray, settings: PostProcessing | None = None
-) -> np.ndarray:
+    values: ArrayLike, brain_mask: ArrayLike, settings: PostProcessing | None = None
+) -> Tensor:
     """Turn raw scores into an anomaly map: filter, then 0 outside the eroded brain.
 
     The order is the paper's. Voxels that erosion removes keep the score 0 and still count in
     every metric, so a lesion at the rim is a miss and not an exemption.
 
     Args:
-        values: (n, h, w), non-negative raw scores, finite inside the brain.
-        brain_mask: bool, (n, h, w).
+        values: (n, 1, h, w), non-negative raw scores, finite inside the brain.
+        brain_mask: bool, (n, 1, h, w).
         settings: how strong; the defaults of `PostProcessing` when None.
 
     Returns:
-        float array (n, h, w).
+        float32 (n, 1, h, w), as `Detection.anomaly_map` holds it.
 
     Raises:
         ValueError: as `median_filter`, `gaussian_filter` and `erode_brain`.
@@ -178,22 +180,24 @@ def postprocess(
     settings = settings or PostProcessing()
     filtered = median_filter(values, settings.median_size, brain_mask)
     filtered = gaussian_filter(filtered, settings.gaussian_sigma, brain_mask)
-    return np.where(erode_brain(brain_mask, settings.erosions), filtered, 0)
+    return filtered.masked_fill(~erode_brain(brain_mask, settings.erosions), 0).float()
 
 
-def label_components(binary: np.ndarray) -> tuple[np.ndarray, int]:
+def label_components(binary: ArrayLike) -> tuple[np.ndarray, int]:
     """Number the connected components 1, 2, …; voxels that share a corner are connected.
 
-    Returns labels of the shape of `binary` (0 is background), and how many components there are.
+    `binary` has any shape: slices (n, 1, h, w), or a scan. Returns labels of that shape (0 is
+    background), and how many components there are.
     """
-    binary = np.asarray(binary, dtype=bool)
-    return ndimage.label(binary, ndimage.generate_binary_structure(binary.ndim, binary.ndim))
+    detected = np.asarray(binary, dtype=bool)
+    return ndimage.label(detected, ndimage.generate_binary_structure(detected.ndim, detected.ndim))
 
 
-def remove_small_components(binary: np.ndarray, min_voxels: int) -> np.ndarray:
+def remove_small_components(binary: ArrayLike, min_voxels: int) -> np.ndarray:
     """Keep the components of a thresholded map that have at least `min_voxels` voxels.
 
-    The paper removes those under 7 voxels. Components as in `label_components`.
+    The paper removes those under 7 voxels. Components as in `label_components`; returns a bool
+    array of the shape of `binary`.
     """
     labels, _ = label_components(binary)
     keep = np.bincount(labels.ravel()) >= min_voxels
@@ -202,7 +206,7 @@ def remove_small_components(binary: np.ndarray, min_voxels: int) -> np.ndarray:
 
 
 def threshold_from_healthy(
-    maps: Sequence[np.ndarray], brain_masks: Sequence[np.ndarray], fpr: float
+    maps: Sequence[ArrayLike], brain_masks: Sequence[ArrayLike], fpr: float
 ) -> float:
     """The lowest threshold that at most a share `fpr` of healthy brain voxels exceeds.
 
@@ -210,26 +214,27 @@ def threshold_from_healthy(
     ties the share above the threshold is exactly `floor(fpr * voxels) / voxels`.
 
     Args:
-        maps, brain_masks: one (n, h, w) array per healthy subject; shapes may differ.
+        maps, brain_masks: slices (n, 1, h, w) of each healthy subject; shapes may differ.
         fpr: false-positive rate FP / (FP + TN), in [0, 1).
 
     Returns:
         A score that occurs in the maps; `map > threshold` is detected.
 
     Raises:
-        ValueError: no brain voxel, unequal numbers or shapes, NaN, or `fpr` out of range.
+        SettingsError: `fpr` out of range.
+        ValueError: no brain voxel, unequal numbers or shapes, or NaN.
 
     Example:
-        >>> healthy = np.arange(100.0).reshape(1, 10, 10)
+        >>> healthy = np.arange(100.0).reshape(1, 1, 10, 10)
         >>> threshold_from_healthy([healthy], [healthy >= 0], fpr=0.05)
         94.0
     """
     if not 0 <= fpr < 1:
-        raise ValueError(f"fpr must be in [0, 1), got {fpr}")
+        raise SettingsError(f"fpr: expected a share in [0, 1), got {fpr}")
     if len(maps) != len(brain_masks):
-        raise ValueError(f"need a brain mask a map, got {len(maps)} and {len(brain_masks)}")
+        raise ValueError(f"expected a brain mask a map, got {len(maps)} and {len(brain_masks)}")
     checked = [_checked(*pair) for pair in zip(maps, brain_masks, strict=True)]
-    scores = np.concatenate([values[brain_mask] for values, brain_mask in checked] or [[]])
+    scores = np.concatenate([scores[brain] for scores, brain in checked] or [[]])
     if scores.size == 0:
         raise ValueError("expected healthy brain voxels, got none: the brain masks are empty")
     allowed = int(fpr * scores.size + 1e-6)  # .29 * 100 is 28.999… in floating point
@@ -238,35 +243,35 @@ def threshold_from_healthy(
 
 
 def slice_scores(
-    values: np.ndarray, brain_mask: np.ndarray, top_fraction: float = 0.01
+    values: ArrayLike, brain_mask: ArrayLike, top_fraction: float = 0.01
 ) -> np.ndarray:
     """One anomaly score per slice, by the rule of `volume_score`, shape (n,).
 
     Every slice averages the same number of voxels, `top_fraction` of the largest slice's brain;
     a slice with less brain fills up with zeros, so a scrap of cortex cannot come out on top.
     """
-    values, brain_mask = _checked(values, brain_mask)
-    rows = np.where(brain_mask, values, 0).reshape(len(values), -1)  # (n, h * w)
-    largest = brain_mask.sum(axis=(1, 2)).max(initial=0)
+    scores, brain = _checked(values, brain_mask)
+    rows = np.where(brain, scores, 0).reshape(len(scores), -1)  # (n, h * w)
+    largest = brain.sum(axis=(1, 2)).max(initial=0)
     return _mean_of_top(rows, int(np.ceil(top_fraction * largest)))
 
 
-def volume_score(values: np.ndarray, brain_mask: np.ndarray, top_fraction: float = 0.01) -> float:
+def volume_score(values: ArrayLike, brain_mask: ArrayLike, top_fraction: float = 0.01) -> float:
     """One anomaly score for the whole brain: the mean of its highest 1 % of voxels.
 
     The maximum is a single voxel and mostly noise; the mean over the brain drowns a lesion that
     fills 1 % of it. One per cent is 10 to 18 ml of an adult brain.
 
     Args:
-        values: anomaly map (n, h, w), finite inside the brain.
-        brain_mask: bool, (n, h, w).
+        values: anomaly map (n, 1, h, w), finite inside the brain.
+        brain_mask: bool, (n, 1, h, w).
         top_fraction: share of the brain's voxels that is averaged, in (0, 1].
 
     Raises:
         ValueError: no brain voxel, unequal shapes, NaN, or `top_fraction` out of range.
     """
-    values, brain_mask = _checked(values, brain_mask)
-    inside = values[brain_mask]
+    scores, brain = _checked(values, brain_mask)
+    inside = scores[brain]
     return float(_mean_of_top(inside[None], int(np.ceil(top_fraction * inside.size)))[0])
 
 
@@ -274,27 +279,35 @@ def _mean_of_top(rows: np.ndarray, count: int) -> np.ndarray:
     """Mean of the `count` largest values of each row: (n, voxels) to (n,)."""
     if not 1 <= count <= rows.shape[1]:
         raise ValueError(
-            f"cannot average the top {count} of {rows.shape[1]} voxels: "
-            "the brain mask must not be empty and top_fraction must be in (0, 1]"
+            "expected a brain mask that is not empty and top_fraction in (0, 1], got the top "
+            f"{count} of {rows.shape[1]} voxels"
         )
     return np.partition(rows, -count, axis=1)[:, -count:].mean(axis=1)
 
 
-def _checked(values: np.ndarray, brain_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A float map and a bool brain mask of one (n, h, w) shape, finite inside the brain."""
-    values, brain_mask = np.asarray(values), np.asarray(brain_mask, dtype=bool)
-    _require_stack(values, "values")
-    if values.shape != brain_mask.shape:
+def _checked(values: ArrayLike, brain_mask: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """A float map and a bool brain mask, both (n, h, w), finite inside the brain."""
+    scores, brain = _volume(values, "values"), _volume(brain_mask, "brain_mask").astype(bool)
+    if scores.shape != brain.shape:
         raise ValueError(
-            f"values and brain_mask must have one shape, got {values.shape} and {brain_mask.shape}"
+            f"values, brain_mask: expected one shape, got {scores[:, None].shape} and "
+            f"{brain[:, None].shape}"
         )
-    if not np.issubdtype(values.dtype, np.floating):
-        values = values.astype(np.float64)
-    if not np.isfinite(values[brain_mask]).all():
-        raise ValueError("values must be finite inside the brain, got NaN or infinity")
-    return values, brain_mask
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    if not np.isfinite(scores[brain]).all():
+        raise ValueError("values: expected finite ones inside the brain, got NaN or infinity")
+    return scores, brain
 
 
-def _require_stack(array: np.ndarray, name: str) -> None:
-    if array.ndim != 3:
-        raise ValueError(f"{name} must be a stack of slices (n, h, w), got shape {array.shape}")
+def _volume(slices: ArrayLike, name: str) -> np.ndarray:
+    """Slices (n, 1, h, w) as the three-dimensional array (n, h, w) that they stand for."""
+    array = np.asarray(slices)
+    if array.ndim != 4 or array.shape[1] != 1:
+        raise ValueError(f"{name}: expected slices (n, 1, h, w), got shape {array.shape}")
+    return array[:, 0]
+
+
+def _slices(volume: np.ndarray) -> Tensor:
+    """The way back: an array (n, h, w) as a tensor (n, 1, h, w)."""
+    return torch.from_numpy(np.ascontiguousarray(volume))[:, None]

@@ -1,13 +1,13 @@
 """Detectors: slices in, an anomaly map and perhaps a pseudo-healthy brain out.
 
 All finish with the same `anomaly.postprocess`, so their maps can be compared. A detector of your
-own needs a `name` and a `detect(slices)` that returns a `Detection`.
+own needs a `name`, `settings` and a `detect(slices)` that returns a `Detection`.
 """
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, PostProcessing, Resid
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
 from maskdiff_edu.diffusion.sampling import Model, Noise, ToX0
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
 
 MAX_NOISINGS = 1000  #: of one scan: draws at each t, times their number; all are in memory
@@ -34,14 +34,64 @@ class Detection:
     reconstruction: Tensor | None = None  #: (n, 1, h, w) in [-1, 1]'s scale, -1 outside the brain
 
 
+@dataclass(frozen=True, kw_only=True)
+class MapSettings:
+    """What every detector has to be told: how a scan is scaled, and how its map is cleaned up."""
+
+    normalise: str = "percentile"  #: see intensity.intensity_range
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as files hold them."""
+        return {"normalise": self.normalise, "postprocessing": asdict(self.postprocessing)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSettings(MapSettings):
+    """How a network is used; a card's "detector" holds the same names.
+
+    Raises:
+        SettingsError: an unknown residual, no draw, or more than 1000 noisings in all.
+    """
+
+    t: int | Sequence[int] = 150  #: how far to noise; several are averaged
+    draws: int = 4  #: noisings averaged at each t
+    residual: ResidualKind = "positive"  #: lesions brighter than the healthy brain; or "absolute"
+
+    def __post_init__(self) -> None:
+        if self.residual not in RESIDUAL_KINDS:
+            raise SettingsError(
+                f"residual: expected one of {RESIDUAL_KINDS}, got {self.residual!r}"
+            )
+        require_number("draws", self.draws, 1, MAX_NOISINGS, whole=True)
+        if self.draws * len(self.times) > MAX_NOISINGS:
+            raise SettingsError(
+                f"expected at most {MAX_NOISINGS} noisings, got {self.draws} draws at each of "
+                f"{len(self.times)} times"
+            )
+
+    @property
+    def times(self) -> list[int]:
+        """Every t, also where it is only one."""
+        return list(self.t) if isinstance(self.t, Iterable) else [self.t]
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as files hold them."""
+        network = {"t": self.t, "draws": self.draws, "residual": self.residual}
+        return {**network, **super().as_json()}
+
+
 class Detector(Protocol):
-    """Anything with a name that turns slices into a detection.
+    """Anything with a name and settings that turns slices into a detection.
 
     `evaluation` calls `detect` for several subjects at once, each in a thread.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def settings(self) -> MapSettings: ...
 
     def detect(self, slices: Slices) -> Detection: ...
 
@@ -58,7 +108,7 @@ class IntensityDetector:
     """
 
     equalise: bool = False  #: slice-wise ranks instead of intensities
-    postprocessing: PostProcessing = field(default_factory=PostProcessing)
+    settings: MapSettings = field(default_factory=MapSettings)
 
     @property
     def name(self) -> str:
@@ -69,7 +119,9 @@ class IntensityDetector:
         values = (slices.images + 1) / 2
         if self.equalise:
             values = _share_no_brighter(values, slices.brain_masks)
-        return Detection(anomaly_map_of(values, slices, self.postprocessing))
+        return Detection(
+            anomaly.postprocess(values, slices.brain_masks, self.settings.postprocessing)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,50 +134,44 @@ class MaskedDDPM:
     masked. Method: arXiv 2305.19867, section 2; the averaging: `diffusion.reconstruct`.
 
     Raises:
-        ValueError: an unknown residual, a `t` outside 0..T-1, nothing to average or batch, or more
-            than 1000 noisings in all.
+        SettingsError: a `t` outside 0..T-1 or none, or nothing to batch.
     """
 
     model: Model  #: (x_t (b, 1, h, w), t (b,)) -> prediction; a module is set to eval mode
     schedule: Schedule  #: the one that the model was trained with
-    t: int | Sequence[int]  #: how far to noise; no meaning without the schedule
-    draws: int = 4  #: noisings averaged at each t
+    settings: DetectorSettings = field(default_factory=DetectorSettings)
     noise: Noise = fractal_noise  #: the kind that the model was trained with
-    residual: ResidualKind = "positive"  #: lesions are bright on T2; "absolute" finds dark ones too
     seed: int = 0  #: of the noise
     device: torch.device | str | None = None  #: None: where the model is; else it is moved there
     batch_size: int = 32  #: slices at a time: speed and memory only
     precision: Precision = "float32"  #: the same digits everywhere; "auto" is up to twice as fast
-    postprocessing: PostProcessing = field(default_factory=PostProcessing)
     to_x_0: ToX0 | None = None  #: for models that predict eps or v
     box: int = 0  #: for models trained on one noised box: its side in pixels
     name: str = "masked-ddpm"  #: what reports call it
 
     def __post_init__(self) -> None:
-        if self.residual not in RESIDUAL_KINDS:
-            raise ValueError(f"residual must be one of {RESIDUAL_KINDS}, got {self.residual!r}")
-        whole = all(isinstance(t, int | np.integer) for t in self._times)
-        if not whole or not self._times or not all(0 <= t < self.schedule.T for t in self._times):
-            raise ValueError(f"t must lie in 0..{self.schedule.T - 1}, got {self.t}")
-        require_number("draws", self.draws, 1, MAX_NOISINGS, whole=True)
+        times, last = self.settings.times, self.schedule.T - 1
+        whole = all(isinstance(t, int | np.integer) and not isinstance(t, bool) for t in times)
+        if not whole or not times or not all(0 <= t <= last for t in times):
+            raise SettingsError(f"t: expected whole numbers in 0..{last}, got {self.settings.t}")
         require_number("batch_size", self.batch_size, 1, 2**20, whole=True)
         require_number("box", self.box, 0, 2**20, whole=True)
-        if self.draws * len(self._times) > MAX_NOISINGS:
-            raise ValueError(
-                f"expected at most {MAX_NOISINGS} noisings, got {self.draws} draws at each of "
-                f"{len(self._times)} times"
-            )
 
-    @property
-    def _times(self) -> list[int]:
-        return list(self.t) if isinstance(self.t, Iterable) else [self.t]
+    def with_settings(self, **changes: Any) -> Self:
+        """The same network with other settings, such as `with_settings(t=200, draws=8)`."""
+        return replace(self, settings=replace(self.settings, **changes))
 
     def detect(self, slices: Slices) -> Detection:
-        """Reconstruct every slice and score the residual; a progress bar after two seconds."""
+        """Reconstruct every slice and score the residual; a progress bar after two seconds.
+
+        Raises: `CheckpointError` for a network whose answers are not finite.
+        """
         x_0_hat = self.reconstruct(slices.images)
-        values = anomaly.residual(slices.images, x_0_hat, self.residual)
+        if not x_0_hat[slices.brain_masks].isfinite().all():
+            raise CheckpointError(f"{self.name}: expected finite answers, got NaN or infinity")
+        values = anomaly.residual(slices.images, x_0_hat, self.settings.residual)
         return Detection(
-            anomaly_map_of(values, slices, self.postprocessing),
+            anomaly.postprocess(values, slices.brain_masks, self.settings.postprocessing),
             x_0_hat.masked_fill(~slices.brain_masks, -1),
         )
 
@@ -134,10 +180,11 @@ class MaskedDDPM:
         device = self._prepare_model()
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
+        times, draws = self.settings.times, self.settings.draws
         generator = torch.Generator().manual_seed(self.seed)
         fields = [
             self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator)
-            for _ in range(self.draws * len(self._times))
+            for _ in range(draws * len(times))
         ]
         x_0_hat = torch.empty_like(x_0)
         progress = tqdm(total=len(x_0), desc=self.name, unit="slice", delay=2, leave=False)
@@ -146,9 +193,9 @@ class MaskedDDPM:
                 x_0_hat[rows] = reconstruct(
                     self.model,
                     x_0[rows].to(device),
-                    self._times,
+                    times,
                     schedule,
-                    draws=self.draws,
+                    draws=draws,
                     box=self.box,
                     noise=_deal(fields, rows),
                     to_x_0=self.to_x_0,
@@ -166,7 +213,8 @@ class MaskedDDPM:
             return torch.device(self.device or "cpu")
         weights = next(self.model.parameters(), torch.empty(0))
         device = torch.device(self.device or weights.device)
-        self.model.to(device, memory_format=torch.channels_last).eval()
+        layout = torch.channels_last
+        self.model.to(device, memory_format=layout).eval()  # type: ignore[call-overload] # in torch
         return device
 
 
@@ -186,10 +234,3 @@ def _share_no_brighter(values: Tensor, brain_masks: Tensor) -> Tensor:
     ranks = stats.rankdata(brain, axis=1, nan_policy="omit")
     counts = brain_masks.flatten(1).sum(1, keepdim=True).clamp(min=1)
     return (torch.from_numpy(ranks) / counts).reshape(values.shape)
-
-
-def anomaly_map_of(values: Tensor, slices: Slices, settings: PostProcessing) -> Tensor:
-    """`anomaly.postprocess` of raw scores (n, 1, h, w): the anomaly map, of the same shape."""
-    stack, brain_mask = values[:, 0].numpy(), slices.brain_masks[:, 0].numpy()
-    final = anomaly.postprocess(stack, brain_mask, settings).astype(np.float32)
-    return torch.from_numpy(final)[:, None]

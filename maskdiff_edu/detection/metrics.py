@@ -143,7 +143,7 @@ def auroc(scores: ArrayLike, lesion_mask: ArrayLike, brain_mask: ArrayLike) -> f
     _, true_positives, detected = _curve(scores, lesion_mask, brain_mask)
     false_positives = detected - true_positives
     if false_positives[-1] == 0:
-        raise ValueError("AUROC needs healthy voxels, got a lesion that fills the brain")
+        raise ValueError("expected healthy voxels in the brain, got a lesion that fills the brain")
     sensitivity = np.append(0, true_positives / true_positives[-1])
     fpr = np.append(0, false_positives / false_positives[-1])  # FP / (FP + TN)
     return float(np.trapezoid(sensitivity, fpr))
@@ -162,7 +162,7 @@ def lesion_detection(
     detected, lesion_mask = np.asarray(detected, bool), np.asarray(lesion_mask, bool)
     _require_one_shape(detected=detected, lesion_mask=lesion_mask)
     if not 0 < min_overlap <= 1:
-        raise ValueError(f"min_overlap must be in (0, 1], got {min_overlap}")
+        raise ValueError(f"min_overlap: expected a share in (0, 1], got {min_overlap}")
     lesion_labels, lesions = label_components(lesion_mask)
     sizes = np.bincount(lesion_labels.ravel(), minlength=lesions + 1)[1:]
     hits = np.bincount(lesion_labels[detected], minlength=lesions + 1)[1:]
@@ -289,7 +289,7 @@ def _in_brain(
 def _per_subject(values: ArrayLike, name: str) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
-        raise ValueError(f"{name} must hold a finite number for each of 2+ subjects, got {values}")
+        raise ValueError(f"{name}: expected a finite number for each of 2+ subjects, got {values}")
     return values
 
 

@@ -1,27 +1,27 @@
-"""Which models there are, what their cards say, and the detector that a card describes.
-
-A card is the JSON file beside a model's weights. "train" holds its `TrainConfig`, "detector" how
-it is used, "phantom" how well it did on the test subjects:
-
-    "detector": {"t": 150, "draws": 4, "residual": "positive", "normalise": "percentile",
-                 "postprocessing": {"erosions": 1, "median_size": 3}, "threshold": 0.21}
-"""
+"""Which models there are, and the detector that a model's card describes."""
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
-from maskdiff_edu.detection.anomaly import PostProcessing, ResidualKind
-from maskdiff_edu.detection.detectors import Detector, IntensityDetector, MaskedDDPM
+from maskdiff_edu.detection.cards import Card, card_error
+from maskdiff_edu.detection.detectors import (
+    Detector,
+    DetectorSettings,
+    IntensityDetector,
+    MapSettings,
+    MaskedDDPM,
+)
+from maskdiff_edu.detection.records import Record, as_json
 from maskdiff_edu.devices import Precision, choose_device
-from maskdiff_edu.diffusion import UNet, objectives
-from maskdiff_edu.errors import CheckpointError, require_number
+from maskdiff_edu.diffusion import UNet, to_x_0
+from maskdiff_edu.errors import CheckpointError, SettingsError
 from maskdiff_edu.files import write_atomic
 from maskdiff_edu.training import (
     TrainConfig,
@@ -36,34 +36,47 @@ DEFAULT_MODEL = "fpm-cm"
 BASELINES = ("intensity", "intensity-equalised")
 
 
-@dataclass(frozen=True)
-class DetectorSettings:
-    """How a model is used; a card's "detector" holds the same names."""
-
-    t: int | tuple[int, ...] = 150  #: how far to noise; several are averaged
-    draws: int = 4  #: noisings averaged at each t
-    residual: ResidualKind = "positive"  #: lesions brighter than the healthy brain; or "absolute"
-    normalise: str = "percentile"  #: see intensity.intensity_range
-    postprocessing: PostProcessing = field(default_factory=PostProcessing)
-
-
 @dataclass(frozen=True, eq=False)
 class Method:
     """A detector with what has to be known to use it on a scan."""
 
     detector: Detector
-    settings: DetectorSettings
     threshold: float | None = None  #: of the map; None if none was chosen for these settings
-    card: dict[str, Any] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
     source: str | Path = ""  #: the model's name, or its file
+
+    @property
+    def settings(self) -> MapSettings:
+        """The detector's own, so that what is reported is what was used."""
+        return self.detector.settings
 
     @property
     def used(self) -> dict[str, Any]:
         """The settings that matter to this detector, as plain JSON."""
-        settings = asdict(self.settings)
+        used = self.settings.as_json()
         if isinstance(self.detector, MaskedDDPM):
-            return {**settings, "seed": self.detector.seed, "device": str(self.detector.device)}
-        return {name: settings[name] for name in ("normalise", "postprocessing")}
+            return {**used, "seed": self.detector.seed, "device": str(self.detector.device)}
+        return used
+
+    def with_settings(self, settings: MapSettings) -> Self:
+        """The same network, used in another way; the threshold was one for the old way, and goes.
+
+        Raises: `SettingsError` for a detector without a network.
+        """
+        if not isinstance(self.detector, MaskedDDPM) or not isinstance(settings, DetectorSettings):
+            raise SettingsError(f"expected methods with a network, got {self.detector.name}")
+        return replace(self, detector=replace(self.detector, settings=settings), threshold=None)
+
+
+@dataclass(frozen=True)
+class About(Record):
+    """What is installed here: versions, devices, and the cards of the models that ship."""
+
+    version: str
+    python: str
+    torch: str
+    devices: tuple[str, ...]
+    models: dict[str, Card]
 
 
 def build_method(
@@ -81,7 +94,7 @@ def build_method(
     `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
     A threshold that the card holds is kept only if no setting differs from the card's.
 
-    Raises: `CheckpointError` for a model that cannot be used, `ValueError` for a bad setting.
+    Raises: `CheckpointError` for a model that cannot be used, `SettingsError` for a bad setting.
 
     >>> build_method("intensity").detector.name
     'intensity'
@@ -90,23 +103,20 @@ def build_method(
     if name_or_file in BASELINES:
         return _build_baseline(str(name_or_file), changes)
     chosen_device = choose_device(device)
-    model, card = load_pretrained(name_or_file)
+    model, stored = load_pretrained(name_or_file)
+    card = Card.from_json(stored, str(name_or_file))
     try:
-        config = TrainConfig(**card["train"])
-        as_card, threshold = _settings_of(card)
+        config = TrainConfig(**stored["train"])
         build = partial(
             _build_network, model, config, seed=seed, device=chosen_device, precision=precision,
             name=Path(name_or_file).stem,
         )  # fmt: skip
-        build(as_card)  # what is wrong now is the card's fault, later the caller's
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{name_or_file}: expected a card that says how it was trained and is used, came one "
-            f"that does not ({type(error).__name__}: {error})"
-        ) from error
-    settings = replace(as_card, **changes)
-    threshold = threshold if settings == as_card else None
-    return Method(build(settings), settings, threshold, card, name_or_file)
+        build(card.detector)  # what is wrong now is the card's fault, later the caller's
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name_or_file}: {card_error(error)}") from error
+    settings = replace(card.detector, **changes)
+    threshold = card.threshold if settings == card.detector else None
+    return Method(build(settings), threshold, card, name_or_file)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:
@@ -117,9 +127,10 @@ def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> 
     return build_method(name_or_file, **options).detector
 
 
-def baselines(postprocessing: PostProcessing) -> list[IntensityDetector]:
+def baselines(settings: MapSettings) -> list[IntensityDetector]:
     """What a method is compared with: both intensity detectors, cleaned up as its map is."""
-    return [IntensityDetector(equalise, postprocessing) for equalise in (False, True)]
+    shared = MapSettings(normalise=settings.normalise, postprocessing=settings.postprocessing)
+    return [IntensityDetector(equalise, shared) for equalise in (False, True)]
 
 
 def weights_path(name_or_file: str | Path) -> Path:
@@ -128,26 +139,25 @@ def weights_path(name_or_file: str | Path) -> Path:
     return path if path.is_file() else MODELS / f"{name_or_file}.safetensors"
 
 
-def about() -> dict[str, Any]:
-    """Version, devices and the cards of all shipped models, as plain JSON."""
+def about() -> About:
+    """Version, devices and the cards of all shipped models."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return {
-        "version": version("maskdiff_edu"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "devices": ["cpu", *(name for name, is_there in there.items() if is_there)],
-        "models": {name: load_pretrained(name)[1] for name in available_models()},
-    }
+    return About(
+        version=version("maskdiff_edu"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        devices=("cpu", *(name for name, is_there in there.items() if is_there)),
+        models={n: Card.from_json(load_pretrained(n)[1], n) for n in available_models()},
+    )
 
 
 def write_card(method: Method, threshold: float | None, **sections: Any) -> None:
     """Put the settings in use and their threshold into the model's card, and other `sections`.
 
-    Such as `phantom`, a row of test results for each lesion kind, and `evaluation`, on whom they
-    were measured.
+    These are fields of `Card`: `chosen`, or `phantom` and, on whom it was measured, `evaluation`.
     """
-    used = {**asdict(method.settings), "threshold": threshold}
-    card = {**method.card, "detector": used, **sections}
+    used = {**method.settings.as_json(), "threshold": threshold}
+    card = {**method.card.as_json(), "detector": used, **as_json(sections)}
     path = weights_path(method.source).with_suffix(".json")
     write_atomic(path, json.dumps(card, indent=1).encode())
 
@@ -157,16 +167,13 @@ def _build_network(
 ) -> MaskedDDPM:
     """The detector of a network that was trained with `config`."""
     schedule = make_schedule(config).to(options["device"])
-    to_x_0 = partial(objectives.to_x_0, config.prediction, schedule=schedule)
+    read = partial(to_x_0, config.prediction, schedule=schedule)
     return MaskedDDPM(
         model,
         schedule,
-        settings.t,
-        settings.draws,
+        settings,
         make_noise(config),
-        settings.residual,
-        postprocessing=settings.postprocessing,
-        to_x_0=None if config.prediction == "x_0" else to_x_0,
+        to_x_0=None if config.prediction == "x_0" else read,
         box=config.box,
         **options,
     )
@@ -175,20 +182,9 @@ def _build_network(
 def _build_baseline(name: str, changes: dict[str, Any]) -> Method:
     foreign = sorted(changes.keys() - {"normalise", "postprocessing"})
     if foreign:
-        raise ValueError(f"{name}: expected no {', no '.join(foreign)}: it has no network")
-    settings = DetectorSettings(**changes)
-    [detector] = [d for d in baselines(settings.postprocessing) if d.name == name]
-    return Method(detector, settings, source=name)
-
-
-def _settings_of(card: dict[str, Any]) -> tuple[DetectorSettings, float | None]:
-    """A card's settings and the threshold that goes with them."""
-    stored = dict(card.get("detector", {}))
-    threshold = stored.pop("threshold", None)
-    if threshold is not None:
-        require_number("threshold", threshold, -1e9, 1e9)
-    if isinstance(stored.get("t"), list):
-        stored["t"] = tuple(stored["t"])
-    if "postprocessing" in stored:
-        stored["postprocessing"] = PostProcessing(**stored["postprocessing"])
-    return DetectorSettings(**stored), threshold
+        raise SettingsError(
+            f"{name}: expected no {', no '.join(foreign)}, for it has no network, got "
+            f"{', '.join(str(changes[setting]) for setting in foreign)}"
+        )
+    [detector] = [d for d in baselines(MapSettings(**changes)) if d.name == name]
+    return Method(detector, source=name)

@@ -2,24 +2,43 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from maskdiff_edu.brains import cohort_seeds, make_member
-from maskdiff_edu.detection import Detection, Method, anomaly, metrics
+from maskdiff_edu.detection import (
+    Detection,
+    DetectorSettings,
+    LesionMetrics,
+    Method,
+    PhantomRow,
+    anomaly,
+    metrics,
+)
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS
-from maskdiff_edu.detection.detectors import anomaly_map_of
 from maskdiff_edu.detection.models import BASELINES, baselines
 from maskdiff_edu.detection.scoring import lesion_metrics, on_scan_grid
+from maskdiff_edu.errors import SettingsError
+from maskdiff_edu.evaluation.results import (
+    METHOD,
+    GroupScores,
+    Mean,
+    Means,
+    Pooled,
+    Run,
+    SubjectScores,
+    mean_prevalence,
+)
 from maskdiff_edu.scans import Scan, Slices, to_slices
 
 T = TypeVar("T")
 Load = Callable[[], Scan]  #: such as `ScanFiles.load`
-METHOD, LESION = "method", "lesion"  #: beside the names of the baselines
+LESION = "lesion"  #: beside the names of the maps
 MOST_AT_A_TIME = 8  #: subjects
 
 
@@ -31,126 +50,147 @@ def phantoms(split: str, cohort: str, n: int, contrast: str = "t2") -> list[Load
 def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> float:
     """The threshold that a share `fpr` of these healthy subjects' voxels exceeds (2 mm grid)."""
 
-    def detect(_: Scan, slices: Slices) -> tuple[np.ndarray, np.ndarray]:
-        found = method.detector.detect(slices)
-        return found.anomaly_map[:, 0].numpy(), slices.brain_masks[:, 0].numpy()
+    def detect(_: Scan, slices: Slices) -> tuple[torch.Tensor, torch.Tensor]:
+        return method.detector.detect(slices).anomaly_map, slices.brain_masks
 
     every = tqdm(_each(subjects, method, detect), "controls", len(subjects), unit="subject")
     maps, brain_masks = zip(*every, strict=True)
     return anomaly.threshold_from_healthy(maps, brain_masks, fpr)
 
 
-def summarise_for_card(evaluated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def summarise_for_card(run: Run) -> dict[str, PhantomRow]:
     """The few numbers of each group with lesions that a model's card holds under "phantom"."""
-    return {
-        name: {
-            "n": group["n_lesion"],
-            "auprc": group["mean"][METHOD]["auprc"]["value"],
-            "ci": group["mean"][METHOD]["auprc"]["ci"],
-            "prevalence": group["prevalence"],
-            **{base: group["mean"][base]["auprc"]["value"] for base in BASELINES},
-            "best_dice": group["mean"][METHOD]["best_dice"]["value"],
-            "auroc_volume": group.get("auroc_volume", {}).get(METHOD),
-        }
-        for name, group in evaluated["groups"].items()
-        if group["n_lesion"]
-    }
+    return {name: _phantom_row(group) for name, group in run.groups.items() if group.mean}
+
+
+def _phantom_row(group: GroupScores) -> PhantomRow:
+    found = group.mean[METHOD]
+    intensity, equalised = (group.mean[name].auprc.value for name in BASELINES)
+    return PhantomRow(
+        n=len(group.ill),
+        auprc=found.auprc.value,
+        ci=found.auprc.ci,
+        prevalence=group.prevalence,
+        intensity=intensity,
+        intensity_equalised=equalised,
+        best_dice=found.best_dice.value,
+        auroc_volume=group.auroc_volume.get(METHOD),
+    )
 
 
 def evaluate_group(
     name: str, method: Method, loads: Sequence[Load], threshold: float | None = None
-) -> dict[str, Any]:
-    """All metrics of one group of subjects, as plain JSON, with a progress bar called `name`.
+) -> GroupScores:
+    """All metrics of one group of subjects, with a progress bar called `name`.
 
     Metrics of lesions are taken over the subjects that have some; subjects without a lesion only
     have a volume score. "mean" averages over subjects with a bootstrap interval over subjects,
     "pooled" puts the voxels of all subjects into one row: two different numbers. Beside the
     method, both intensity baselines and the method's map from the other kind of residual.
+
+    Raises: `SettingsError` for no subject, `ScanError` for one that cannot be used.
     """
 
-    def examine(scan: Scan, slices: Slices) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def examine(scan: Scan, slices: Slices) -> tuple[SubjectScores, dict[str, np.ndarray]]:
         found = method.detector.detect(slices)
         detections = {METHOD: found, **_other_residual(found, slices, method)}
-        for baseline in baselines(method.settings.postprocessing):
+        for baseline in baselines(method.settings):
             detections[baseline.name] = baseline.detect(slices)
         return _measure(scan, slices, detections, threshold)
 
+    if not loads:
+        raise SettingsError(f"{name}: expected subjects, got none")
     subjects, voxels = [], []
     for subject, inside in tqdm(_each(loads, method, examine), name, len(loads), unit="subject"):
         subjects.append(subject)
-        if subject["prevalence"]:
+        if subject.prevalence:
             voxels.append(inside)
-    ill = [subject for subject in subjects if subject["prevalence"]]
-    result = {"n": len(subjects), "n_lesion": len(ill), "subjects": subjects}
-    result["volume_score"] = _mean([s["volume_score"][METHOD] for s in subjects])
-    if "l1" in subjects[0]:
-        result["l1"] = _mean([subject["l1"] for subject in subjects])
+    return _summarise(subjects, voxels)
+
+
+def _summarise(
+    subjects: Sequence[SubjectScores], voxels: Sequence[Mapping[str, np.ndarray]]
+) -> GroupScores:
+    """Means over all subjects, and over those with lesions, whose `voxels` are given."""
+    errors = [subject.l1 for subject in subjects if subject.l1 is not None]
+    everyone = GroupScores(
+        tuple(subjects),
+        volume_score=Mean.over([subject.volume_score[METHOD] for subject in subjects]),
+        l1=Mean.over(errors) if errors else None,
+    )
+    ill = everyone.ill
     if not ill:
-        return result
-    result["prevalence"] = float(np.mean([subject["prevalence"] for subject in ill]))
-    result["mean"] = {
-        detector: {
-            metric: _mean([subject[detector][metric] for subject in ill])
-            for metric in ill[0][detector]
-            if metric != "best_dice_threshold"
-        }
-        for detector in voxels[0]
-        if detector != LESION
+        return everyone
+    return replace(
+        everyone,
+        prevalence=mean_prevalence(ill),
+        mean={name: _means([subject.maps[name] for subject in ill]) for name in ill[0].maps},
+        pooled=_pooled(voxels),
+        difference_to_baseline=_differences(ill) if len(ill) > 1 else {},
+    )
+
+
+def _means(found: Sequence[LesionMetrics]) -> Means:
+    """Each metric's mean over subjects, for one kind of map."""
+
+    def mean(metric: str) -> Mean:
+        return Mean.over([getattr(one, metric) for one in found])
+
+    has_dice = found[0].dice is not None
+    return Means(
+        mean("auprc"), mean("auroc"), mean("best_dice"), mean("dice") if has_dice else None
+    )
+
+
+def _differences(ill: Sequence[SubjectScores]) -> dict[str, metrics.PairedDifference]:
+    """By how much the method's AUPRC is higher than each baseline's."""
+    ours = [subject.method.auprc for subject in ill]
+    return {
+        base: metrics.paired_difference(ours, [subject.maps[base].auprc for subject in ill])
+        for base in BASELINES
     }
-    result["pooled"] = _pooled(voxels)
-    if len(ill) > 1:
-        result["difference_to_baseline"] = {
-            base: metrics.paired_difference(
-                *([subject[which]["auprc"] for subject in ill] for which in (METHOD, base))
-            )._asdict()
-            for base in BASELINES
-        }
-    return result
 
 
 def _measure(
     scan: Scan, slices: Slices, detections: Mapping[str, Detection], threshold: float | None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[SubjectScores, dict[str, np.ndarray]]:
     """One subject's numbers, and the brain voxels of its maps and of its lesion mask."""
-    brain_masks = slices.brain_masks[:, 0].numpy()
+    brain = scan.brain_mask
     volumes = {name: on_scan_grid(found, slices, scan) for name, found in detections.items()}
-    lesion = np.zeros_like(scan.brain_mask) if scan.lesion_mask is None else scan.lesion_mask
-    subject: dict[str, Any] = {
-        "name": scan.name,
-        "prevalence": float(lesion[scan.brain_mask].mean()),
-        "volume_score": {
-            name: anomaly.volume_score(found.anomaly_map[:, 0].numpy(), brain_masks)
+    lesion = np.zeros_like(brain) if scan.lesion_mask is None else scan.lesion_mask
+    prevalence, rate, twin = float(lesion[brain].mean()), None, detections[METHOD].reconstruction
+    if threshold is not None:
+        rate = float((volumes[METHOD][brain & ~lesion] > threshold).mean())
+    subject = SubjectScores(
+        scan.name,
+        prevalence,
+        volume_score={
+            name: anomaly.volume_score(found.anomaly_map, slices.brain_masks)
             for name, found in detections.items()
         },
-    }
-    twin = detections[METHOD].reconstruction
-    if twin is not None:
-        subject["l1"] = metrics.l1(slices.images, twin, slices.brain_masks)
-    if threshold is not None:
-        detected = volumes[METHOD][scan.brain_mask & ~lesion] > threshold
-        subject["false_positive_rate"] = float(detected.mean())
-    if subject["prevalence"]:
-        for name, volume in volumes.items():
-            cut = threshold if name == METHOD else None
-            subject[name] = lesion_metrics(volume, scan, cut)
-    inside = {name: volume[scan.brain_mask] for name, volume in volumes.items()}
-    return subject, {**inside, LESION: lesion[scan.brain_mask]}
+        l1=None if twin is None else metrics.l1(slices.images, twin, slices.brain_masks),
+        false_positive_rate=rate,
+        maps={
+            name: lesion_metrics(volume, scan, threshold if name == METHOD else None)
+            for name, volume in volumes.items()
+            if prevalence
+        },
+    )
+    return subject, {**{n: volume[brain] for n, volume in volumes.items()}, LESION: lesion[brain]}
 
 
 def _other_residual(found: Detection, slices: Slices, method: Method) -> dict[str, Detection]:
     """The same reconstruction, scored by the kind of residual that the method does not use."""
-    if found.reconstruction is None:
+    settings = method.settings
+    if found.reconstruction is None or not isinstance(settings, DetectorSettings):
         return {}
-    [other] = {*RESIDUAL_KINDS} - {method.settings.residual}
+    [other] = {*RESIDUAL_KINDS} - {settings.residual}
     values = anomaly.residual(slices.images, found.reconstruction, other)
-    return {
-        f"{other} residual": Detection(
-            anomaly_map_of(values, slices, method.settings.postprocessing)
-        )
-    }
+    cleaned = anomaly.postprocess(values, slices.brain_masks, settings.postprocessing)
+    return {f"{other} residual": Detection(cleaned)}
 
 
-def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Pooled]:
     """AUPRC, AUROC and ⌈Dice⌉ with the voxels of all subjects in one row."""
     lesions = [subject[LESION] for subject in voxels]
     brains = [np.ones_like(lesion) for lesion in lesions]
@@ -158,34 +198,21 @@ def _pooled(voxels: Sequence[Mapping[str, np.ndarray]]) -> dict[str, dict[str, f
     for name in (name for name in voxels[0] if name != LESION):
         row = metrics.pooled([subject[name] for subject in voxels], lesions, brains)
         auprc = metrics.auprc(*row)
-        found[name] = {
-            "auprc": auprc.value,
-            "prevalence": auprc.prevalence,
-            "auroc": metrics.auroc(*row),
-            "best_dice": metrics.best_dice(*row).value,
-        }
+        best = metrics.best_dice(*row)
+        found[name] = Pooled(auprc.value, auprc.prevalence, metrics.auroc(*row), best.value)
     return found
 
 
-def auroc_volume(ill: Sequence[Mapping], healthy: Sequence[Mapping]) -> dict[str, float]:
-    """How well one score a brain tells patients from healthy subjects, for every detector.
-
-    Both are the "subjects" of groups from `evaluate_group`.
-    """
+def auroc_volume(
+    ill: Sequence[SubjectScores], healthy: Sequence[SubjectScores]
+) -> dict[str, float]:
+    """How well one score a brain tells patients from healthy subjects, for every kind of map."""
     is_ill = np.repeat([True, False], [len(ill), len(healthy)])
     everyone = np.ones_like(is_ill)
     return {
-        name: metrics.auroc([s["volume_score"][name] for s in [*ill, *healthy]], is_ill, everyone)
-        for name in ill[0]["volume_score"]
+        name: metrics.auroc([s.volume_score[name] for s in [*ill, *healthy]], is_ill, everyone)
+        for name in ill[0].volume_score
     }
-
-
-def _mean(values: Sequence[float]) -> dict[str, Any]:
-    """Mean over subjects with its 95 % interval; no interval for a single subject."""
-    if len(values) < 2:
-        return {"value": float(values[0]), "ci": None}
-    value, low, high = metrics.bootstrap(values)
-    return {"value": value, "ci": [low, high]}
 
 
 def _each(

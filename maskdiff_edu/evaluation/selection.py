@@ -3,15 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from maskdiff_edu.detection import DetectorSettings, Method, PostProcessing, anomaly, metrics
+from maskdiff_edu.detection import (
+    DetectorSettings,
+    MaskedDDPM,
+    Method,
+    PostProcessing,
+    Tried,
+    anomaly,
+    metrics,
+)
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, ResidualKind
+from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.evaluation.groups import Load
-from maskdiff_edu.scans import Slices, to_slices
+from maskdiff_edu.scans import Scan, to_slices
 
 Times = tuple[int, ...]  #: several are averaged
 Filter = tuple[int, float]  #: PostProcessing.median_size and .gaussian_sigma
@@ -29,62 +37,61 @@ class Grid:
 
 def choose_settings(
     method: Method, subjects: Sequence[Load], grid: Grid | None = None
-) -> tuple[DetectorSettings, list[dict[str, Any]]]:
-    """The settings with the highest mean AUPRC over patients, and a row for all that were tried.
+) -> tuple[DetectorSettings, list[Tried]]:
+    """The settings with the highest mean AUPRC over patients, and all that were tried, best first.
 
-    Rows are {"t", "draws", "residual", "median_size", "gaussian_sigma", "auprc"}, best first; a
-    tie goes to the one listed first in the grid. AUPRC is taken over the brain on the 2 mm grid.
+    A tie goes to the one listed first in the grid. AUPRC is taken over the brain on the 2 mm grid.
 
-    Raises: ValueError without subjects, or for a method without a network.
+    Raises: `SettingsError` without subjects, or for a method without a network; `ScanError` for a
+    subject without a lesion.
     """
-    grid = grid or Grid()
-    if not subjects or "reconstruct" not in dir(method.detector):
-        raise ValueError("expected subjects with lesions and a method with a network")
-    found: dict[tuple[Times, ResidualKind, Filter], list[float]] = {}
+    grid, detector = grid or Grid(), method.detector
+    if not subjects or not isinstance(detector, MaskedDDPM):
+        raise SettingsError(
+            "expected subjects with lesions and a method with a network, got "
+            f"{len(subjects)} subjects and {detector.name}"
+        )
+    found: dict[DetectorSettings, list[float]] = {}
     for load in tqdm(subjects, desc="choosing", unit="subject"):
-        slices = to_slices(load(), method.settings.normalise)
-        for key, auprc in _try_all(method, slices, grid).items():
-            found.setdefault(key, []).append(auprc)
-    rows = [
-        {
-            "t": list(times),
-            "draws": grid.noisings // len(times),
-            "residual": kind,
-            "median_size": median_size,
-            "gaussian_sigma": gaussian_sigma,
-            "auprc": float(np.mean(values)),
-        }
-        for (times, kind, (median_size, gaussian_sigma)), values in found.items()
-    ]
-    rows.sort(key=lambda row: -row["auprc"])
-    best = rows[0]
-    chosen = DetectorSettings(
-        best["t"][0] if len(best["t"]) == 1 else tuple(best["t"]),
-        best["draws"],
-        best["residual"],
-        method.settings.normalise,
-        _filtered(method, (best["median_size"], best["gaussian_sigma"])),
+        for settings, auprc in _try_all(detector, load(), grid).items():
+            found.setdefault(settings, []).append(auprc)
+    rows = [_as_tried(settings, values) for settings, values in found.items()]
+    best = max(found, key=lambda settings: np.mean(found[settings]))
+    return best, sorted(rows, key=lambda row: -row.auprc)
+
+
+def _as_tried(settings: DetectorSettings, auprcs: Sequence[float]) -> Tried:
+    return Tried(
+        tuple(settings.times),
+        settings.draws,
+        settings.residual,
+        settings.postprocessing.median_size,
+        settings.postprocessing.gaussian_sigma,
+        float(np.mean(auprcs)),
     )
-    return chosen, rows
 
 
-def _filtered(method: Method, filter_: Filter) -> PostProcessing:
-    median_size, gaussian_sigma = filter_
-    settings = method.settings.postprocessing
-    return replace(settings, median_size=median_size, gaussian_sigma=gaussian_sigma)
-
-
-def _try_all(
-    method: Method, slices: Slices, grid: Grid
-) -> dict[tuple[Times, ResidualKind, Filter], float]:
+def _try_all(detector: MaskedDDPM, scan: Scan, grid: Grid) -> dict[DetectorSettings, float]:
     """AUPRC of one patient with every combination in the grid."""
-    brain_mask, lesion = slices.brain_masks[:, 0].numpy(), slices.lesion_masks[:, 0].numpy()
+    slices = to_slices(scan, detector.settings.normalise)
+    brain_masks, lesion_masks = slices.brain_masks, slices.lesion_masks
+    if lesion_masks is None or not (lesion_masks & brain_masks).any():
+        raise ScanError(f"{scan.name}: expected a lesion in the brain to choose by, got none")
     found = {}
     for times in grid.times:
-        detector = replace(method.detector, t=times, draws=grid.noisings // len(times))
-        x_0_hat = detector.reconstruct(slices.images)
+        t = times[0] if len(times) == 1 else times
+        used = detector.with_settings(t=t, draws=grid.noisings // len(times))
+        x_0_hat = used.reconstruct(slices.images)
         for kind, filter_ in product(grid.residuals, grid.filters):
-            values = anomaly.residual(slices.images, x_0_hat, kind)[:, 0].numpy()
-            values = anomaly.postprocess(values, brain_mask, _filtered(method, filter_))
-            found[times, kind, filter_] = metrics.auprc(values, lesion, brain_mask).value
+            settings = replace(
+                used.settings, residual=kind, postprocessing=_filtered(used.settings, filter_)
+            )
+            values = anomaly.residual(slices.images, x_0_hat, kind)
+            values = anomaly.postprocess(values, brain_masks, settings.postprocessing)
+            found[settings] = metrics.auprc(values, lesion_masks, brain_masks).value
     return found
+
+
+def _filtered(settings: DetectorSettings, filter_: Filter) -> PostProcessing:
+    median_size, gaussian_sigma = filter_
+    return replace(settings.postprocessing, median_size=median_size, gaussian_sigma=gaussian_sigma)

@@ -5,15 +5,17 @@ colour-blind readers and in print. The patient's right is on the left.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
 
 from maskdiff_edu.detection import Detection
+from maskdiff_edu.evaluation import Row
 from maskdiff_edu.scans import Slices
 
 HEAT, OUTLINE, CURVE, LESION = "magma", "#00d5ff", "#00429d", "#e69f00"
@@ -25,8 +27,9 @@ def show_slices(slices: Slices, indices: Sequence[int] | None = None, columns: i
 
     Raises: ValueError for no slice at all.
 
-    >>> from maskdiff_edu import atlas, volumes
-    >>> figure = show_slices(volumes.to_slices(atlas.load_template()), [20, 40])
+    >>> from maskdiff_edu.brains import load_template
+    >>> from maskdiff_edu.scans import to_slices
+    >>> figure = show_slices(to_slices(load_template()), [20, 40])
     """
     indices = _spread(len(slices.images), columns) if indices is None else list(indices)
     if not indices:
@@ -52,7 +55,8 @@ def show_detection(
     brightest colour; by default the map's `brightest`.
     """
     top = top or brightest(detection)
-    has_twin, has_lesion = detection.reconstruction is not None, slices.lesion_masks is not None
+    twin, has_lesion = detection.reconstruction, slices.lesion_masks is not None
+    has_twin = twin is not None
     kept = {"scan": True, "pseudo-healthy": has_twin, "anomaly map": True, "lesion": has_lesion}
     titles = [title for title, there in kept.items() if there]
     figure, axes = _grid(len(indices), len(titles))
@@ -60,8 +64,8 @@ def show_detection(
         panels = dict(zip(titles, row, strict=True))
         for ax in row:
             _draw_scan(ax, slices.images[i, 0])
-        if has_twin:
-            _draw_scan(panels["pseudo-healthy"], detection.reconstruction[i, 0])
+        if twin is not None:
+            _draw_scan(panels["pseudo-healthy"], twin[i, 0])
         heat = _draw_heat(panels["anomaly map"], detection.anomaly_map[i, 0], top)
         if has_lesion:
             _outline_lesion(panels["lesion"], slices, i)
@@ -73,10 +77,10 @@ def show_detection(
 
 
 def show_panel(
-    image: np.ndarray,
+    image: ArrayLike,
     *,
-    heat: np.ndarray | None = None,
-    lesion_mask: np.ndarray | None = None,
+    heat: ArrayLike | None = None,
+    lesion_mask: ArrayLike | None = None,
     top: float = 1.0,
 ) -> Figure:
     """One slice (h, w) alone, without title or border, for pages that set their own text.
@@ -95,7 +99,7 @@ def show_panel(
 def plot_slice_scores(
     scores: Sequence[float],
     marked: Sequence[int] = (),
-    lesion_slices: Sequence[bool] | None = None,
+    lesion_slices: ArrayLike | None = None,
 ) -> Figure:
     """One anomaly score a slice, from the lowest slice to the highest.
 
@@ -108,10 +112,11 @@ def plot_slice_scores(
     if marked:
         at = list(marked)
         ax.plot(at, np.asarray(scores)[at], "o", color=CURVE, label="slices shown")
-    if lesion_slices is not None and np.any(lesion_slices):
+    lesion = np.asarray([] if lesion_slices is None else lesion_slices, bool)
+    if lesion.any():
         ax.fill_between(
-            number, 0, 1, where=np.asarray(lesion_slices, bool), step="mid", color=LESION,
-            alpha=0.3, linewidth=0, transform=ax.get_xaxis_transform(), label="lesion marked here",
+            number, 0, 1, where=lesion, step="mid", color=LESION, alpha=0.3, linewidth=0,
+            transform=ax.get_xaxis_transform(), label="lesion marked here",
         )  # fmt: skip
     ax.set(xlabel="slice, 2 mm apart, from the neck upwards", ylabel="anomaly score")
     ax.set_ylim(bottom=0)
@@ -121,9 +126,7 @@ def plot_slice_scores(
     return figure
 
 
-def plot_comparison(
-    compared: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str = "AUPRC"
-) -> Figure:
+def plot_comparison(compared: Mapping[str, Mapping[str, Row]], metric: str = "AUPRC") -> Figure:
     """What `runs.compare` found for a metric: a panel a lesion kind, a row a method, intervals.
 
     Dots are means over subjects and training seeds, bars their 95 % intervals over subjects, small
@@ -136,12 +139,11 @@ def plot_comparison(
     plt.close(figure)
     for ax, (kind, rows) in zip(axes[0], compared.items(), strict=True):
         for height, row in enumerate(rows.values()):
-            low, high = row["ci"]
-            ax.plot([low, high], [height] * 2, color=CURVE, linewidth=2)
-            ax.plot(row["value"], height, "o", color=CURVE)
-            if len(row["seeds"]) > 1:
-                ax.plot(row["seeds"], [height + 0.25] * len(row["seeds"]), "|", color="black")
-        ax.axvline(next(iter(rows.values()))["prevalence"], color="black", linestyle=":")
+            ax.plot(row.ci, [height] * 2, color=CURVE, linewidth=2)
+            ax.plot(row.value, height, "o", color=CURVE)
+            if len(row.seeds) > 1:
+                ax.plot(row.seeds, [height + 0.25] * len(row.seeds), "|", color="black")
+        ax.axvline(next(iter(rows.values())).prevalence, color="black", linestyle=":")
         ax.set(title=kind, yticks=range(len(rows)), yticklabels=list(rows))
         ax.set_xlim(0, max(ax.get_xlim()[1], 0.1))  # or chance would look like a result
         ax.locator_params(axis="x", nbins=3)
@@ -170,16 +172,16 @@ def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def _draw_scan(ax: Axes, image: np.ndarray) -> AxesImage:
-    return ax.imshow(np.asarray(image), cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
+def _draw_scan(ax: Axes, image: ArrayLike) -> None:
+    ax.imshow(np.asarray(image), cmap="gray", vmin=-1, vmax=1, interpolation="bilinear")
 
 
-def _draw_heat(ax: Axes, scores: np.ndarray, top: float) -> AxesImage:
+def _draw_heat(ax: Axes, scores: ArrayLike, top: float) -> ScalarMappable:
     """The map over what is already there: the higher the score, the less shows through."""
     scores = np.asarray(scores)
     opacity = np.clip(2 * scores / top, 0, 0.9)
     ax.imshow(scores, cmap=HEAT, vmin=0, vmax=top, alpha=opacity, interpolation="nearest")
-    return plt.cm.ScalarMappable(plt.Normalize(0, top), HEAT)
+    return ScalarMappable(Normalize(0, top), HEAT)
 
 
 def _outline_lesion(ax: Axes, slices: Slices, i: int) -> None:
@@ -187,7 +189,7 @@ def _outline_lesion(ax: Axes, slices: Slices, i: int) -> None:
         _draw_outline(ax, slices.lesion_masks[i, 0])
 
 
-def _draw_outline(ax: Axes, lesion_mask: np.ndarray) -> None:
+def _draw_outline(ax: Axes, lesion_mask: ArrayLike) -> None:
     lesion_mask = np.asarray(lesion_mask)
     if lesion_mask.any():
         ax.contour(lesion_mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)

@@ -3,15 +3,15 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from maskdiff_edu.detection import Detection, Scored
+from maskdiff_edu.detection import Detection, Scored, Scores
 from maskdiff_edu.files import whole_folder, write_atomic
 from maskdiff_edu.scans import Slices, save_volume
 from maskdiff_edu.show import plots
@@ -24,7 +24,7 @@ APART = 5  #: slices between them at least, so that one lesion does not take all
 def write_scored(scored: Scored, out: str | Path) -> None:
     """Write the maps, the scores and the report into the folder `out`, all or nothing.
 
-    Raises: `ScanError` where that cannot be written.
+    Raises: `Error` where that cannot be written.
     """
     with whole_folder(out, replaces=OUTPUTS) as folder:
         affine = scored.scan.affine
@@ -32,39 +32,39 @@ def write_scored(scored: Scored, out: str | Path) -> None:
         if scored.reconstruction is not None:
             save_volume(folder / "reconstruction.nii.gz", scored.reconstruction, affine)
         page = render(scored.scores, scored.slices, scored.detection)
-        write_atomic(folder / "scores.json", json.dumps(scored.scores, indent=1).encode())
+        numbers = json.dumps(scored.scores.as_json(), indent=1)
+        write_atomic(folder / "scores.json", numbers.encode())
         write_atomic(folder / "report.html", page.encode())
 
 
-def render(scores: dict[str, Any], slices: Slices, detection: Detection) -> str:
+def render(scores: Scores, slices: Slices, detection: Detection) -> str:
     """The page as HTML that needs no other file and no network.
 
     `scores` as `scoring.score_scan` makes them; `slices` and `detection` on one grid.
     """
-    shown = most_suspicious(scores["slice_scores"])
+    of_slices = scores.slice_scores
+    shown = most_suspicious(of_slices)
     lesion_slices = None
     if slices.lesion_masks is not None:
-        lesion_slices = slices.lesion_masks.any(dim=3).any(dim=2)[:, 0].numpy()
-    curve = plots.plot_slice_scores(scores["slice_scores"], shown, lesion_slices)
+        lesion_slices = slices.lesion_masks.flatten(1).any(dim=1)
+    curve = plots.plot_slice_scores(of_slices, shown, lesion_slices)
     top = plots.brightest(detection)
     sections = [
-        {
-            "number": i,
-            "score": scores["slice_scores"][i],
-            "panels": _panels(slices, detection, i, top),
-        }
+        {"number": i, "score": of_slices[i], "panels": _panels(slices, detection, i, top)}
         for i in shown
     ]
     words = (
-        f"Curve of the anomaly score of each of {len(scores['slice_scores'])} slices; "
-        f"slice {shown[0]} has the highest, {sections[0]['score']:.3f}"
+        f"Curve of the anomaly score of each of {len(of_slices)} slices; "
+        f"slice {shown[0]} has the highest, {of_slices[shown[0]]:.3f}"
     )
     return _template().render(
         scores=scores, top=top, curve=_as_png(curve, dpi=130), curve_words=words, sections=sections
     )
 
 
-def most_suspicious(slice_scores: list[float], count: int = SHOWN, apart: int = APART) -> list[int]:
+def most_suspicious(
+    slice_scores: Sequence[float], count: int = SHOWN, apart: int = APART
+) -> list[int]:
     """The highest-scoring slices, highest first, no two closer than `apart` slices.
 
     >>> most_suspicious([0.1, 0.9, 0.8, 0.1, 0.5], count=2, apart=2)

@@ -34,7 +34,7 @@ class ScoreExplorer(Figure):
             non-negative raw scores (n, 1, h, w), such as `anomaly.residual` of a reconstruction.
         axes: name -> numbers, such as {"t": [100, 250], "draws": [1, 4]}.
         names: what the reader sees instead of an axis's name.
-        label, alt: see `Figure`.
+        words: `label` and `alt`, see `Figure`.
 
     Twelve combinations take about half a megabyte. Raises ValueError for slices without lesion
     masks, an index beyond them, a slice without lesion in the brain, or scores of another shape,
@@ -51,9 +51,8 @@ class ScoreExplorer(Figure):
         residual: Callable[..., ArrayLike],
         *,
         axes: Mapping[str, Iterable[Value]],
-        label: str,
-        alt: str,
         names: Mapping[str, str] | None = None,
+        **words: str,
     ) -> None:
         if slices.lesion_masks is None:
             raise ValueError("slices: expected lesion masks to score against, got none")
@@ -61,46 +60,46 @@ class ScoreExplorer(Figure):
         if not 0 <= index < n:
             raise ValueError(f"index: expected one of 0..{n - 1}, got {index}")
         near = slice(max(0, index - _REACH), min(n, index + _REACH + 1))
-        brains = slices.brain_masks[:, 0].numpy()
+        brains = slices.brain_masks  # (n, 1, h, w)
         lesion = slices.lesion_masks[index, 0].numpy()
-        if not (lesion & brains[index]).any():
+        if not (lesion & brains[index, 0].numpy()).any():
             raise ValueError(f"index: expected a slice with lesion in the brain, got {index}")
 
-        axes = {name: [plain(v) for v in values] for name, values in axes.items()}
+        offered = {name: [plain(v) for v in values] for name, values in axes.items()}
         stacks, smoothed = {}, []
-        for combination in itertools.product(*axes.values()):
-            values = np.asarray(residual(**dict(zip(axes, combination, strict=True))))
-            values = _checked(values, slices)[:, 0]
-            stacks[combination] = values[near] * brains[near]
-            smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index])
+        for combination in itertools.product(*offered.values()):
+            values = np.asarray(residual(**dict(zip(offered, combination, strict=True))))
+            values = _checked(values, slices)
+            stacks[combination] = (values[near] * brains[near].numpy())[:, 0]
+            smoothed.append(gaussian_filter(values, GAUSSIAN_SIGMA, brains)[index, 0].numpy())
         top = max(float(stack.max()) for stack in stacks.values()) or 1.0
         parts = {
             "image": slices.images[index, 0].numpy(),
-            "brains": brains[near],
+            "brains": brains[near, 0].numpy(),
             "lesion": lesion,
-            "eroded": np.stack([erode_brain(brains, k)[index] for k in EROSIONS]),
+            "eroded": np.stack([erode_brain(brains, k)[index, 0] for k in EROSIONS]),
             "residual": _coded(list(stacks.values()), top),  # (combinations, slices, h, w)
             "smoothed": _coded(smoothed, top),  # (combinations, h, w)
             "gray": look_up_table("gray"),
             "magma": look_up_table("magma"),
         }
+        thresholds = [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)]
         names = dict(names or {})
         spec = {
             "axes": [
                 {"name": name, "label": names.get(name, name), "values": values}
-                for name, values in axes.items()
+                for name, values in offered.items()
             ],
             "shown": index - near.start,
             "step": top / _STEPS,
-            "thresholds": [float(f"{v:.4g}") for v in np.linspace(0, _round_up(top), 101)],
+            "thresholds": thresholds,
             "filters": [*MEDIAN_SIZES, GAUSSIAN],
             "medians": MEDIAN_SIZES,
             "erosions": list(EROSIONS),
         }
-        first = {name: values[0] for name, values in axes.items()}
-        middle = spec["thresholds"][25]
-        value = {**first, "filter": "median 3", "erosions": 1, "threshold": middle}
-        super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+        first = {name: values[0] for name, values in offered.items()}
+        value = {**first, "filter": "median 3", "erosions": 1, "threshold": thresholds[25]}
+        super().__init__(**words, spec=spec, parts=parts, value=value)
 
 
 def _coded(stacks: Sequence[np.ndarray], top: float) -> np.ndarray:
