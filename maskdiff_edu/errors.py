@@ -40,7 +40,7 @@ def require_number(name: str, value: object, low: float, high: float, *, whole=F
     """
     if not _is_number(value, whole) or not low <= value <= high:
         number = "whole number" if whole else "number"
-        raise SettingsError(f"{name}: expected a {number} in {low}..{high}, got {value!r}")
+        raise SettingsError(f"{name} must be a {number} in {low}..{high}, got {value!r}")
 
 
 def require_rise(
@@ -50,7 +50,7 @@ def require_rise(
     are_numbers = len(pair) == 2 and all(_is_number(value, whole) for value in pair)
     if not are_numbers or not low <= pair[0] <= pair[1] <= high or (positive and not pair[1] > 0):
         numbers = " in whole numbers" * whole + " to more than 0" * positive
-        raise SettingsError(f"{name}: expected a rise within {low}..{high}{numbers}, got {pair}")
+        raise SettingsError(f"{name} must rise within {low}..{high}{numbers}, got {pair}")
 
 
 def _is_number(value: object, whole: bool) -> TypeGuard[float]:

@@ -10,6 +10,7 @@ from importlib import resources
 
 import numpy as np
 
+from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.scans import Scan
 
 CONTRASTS = ("t2", "t1")
@@ -37,9 +38,9 @@ class Atlas:
 
 
 def check_contrast(contrast: str) -> str:
-    """Return `contrast`; ValueError if it is not one of `CONTRASTS`."""
+    """Return `contrast`; SettingsError if it is not one of `CONTRASTS`."""
     if contrast not in CONTRASTS:
-        raise ValueError(f"contrast: expected one of {CONTRASTS}, got {contrast!r}")
+        raise SettingsError(f"contrast: expected one of {CONTRASTS}, got {contrast!r}")
     return contrast
 
 

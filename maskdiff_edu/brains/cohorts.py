@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from maskdiff_edu.brains.lesions import LESION_KINDS, add_lesions
 from maskdiff_edu.brains.phantom import Subject, make_subject
+from maskdiff_edu.errors import SettingsError
 
 #: Seeds of the healthy subjects, and of the lesions added to them. They never meet.
 SPLITS = {
@@ -20,17 +21,17 @@ def cohort_seeds(split: str, cohort: str = "healthy", n: int = COHORT_SIZE) -> r
     """The seeds of a cohort's first `n` subjects.
 
     split: `"train"`, `"validation"` or `"test"`; cohort: `"healthy"` or a lesion kind.
-    Raises: ValueError for an unknown name, or more subjects than there are seeds.
+    Raises: SettingsError for an unknown name, or more subjects than there are seeds.
 
     >>> cohort_seeds("test", "tumour", 3)
     range(210000, 210003)
     """
     if split not in SPLITS:
-        raise ValueError(f"split: expected one of {tuple(SPLITS)}, got {split!r}")
+        raise SettingsError(f"split: expected one of {tuple(SPLITS)}, got {split!r}")
     if cohort not in COHORTS:
-        raise ValueError(f"cohort: expected one of {COHORTS}, got {cohort!r}")
+        raise SettingsError(f"cohort: expected one of {COHORTS}, got {cohort!r}")
     if not 0 <= n <= _STRIDE:
-        raise ValueError(f"n: expected 0 to {_STRIDE} subjects, got {n}")
+        raise SettingsError(f"n: expected 0 to {_STRIDE} subjects, got {n}")
     start = SPLITS[split].start + _STRIDE * COHORTS.index(cohort)
     return range(start, start + n)
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from maskdiff_edu import training
 from maskdiff_edu.brains import cohorts
 from maskdiff_edu.brains.atlas import CONTRASTS
+from maskdiff_edu.errors import Error
 
 BAD_INPUT, INTERRUPTED = 2, 130  #: exit codes
 
@@ -46,7 +47,10 @@ Scale = Annotated[
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what is wrong with the input into one line on stderr and an exit code of 2."""
+    """Turn what is wrong with the input into one line on stderr and an exit code of 2.
+
+    Any other exception is a fault of the library: it keeps its traceback.
+    """
 
     @functools.wraps(command)
     def safe(*args: Any, **options: Any) -> None:
@@ -54,7 +58,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
             try:
                 command(*args, **options)
-            except (ValueError, OSError) as error:
+            except (Error, OSError) as error:
                 say(f"error: {one_line(error)}")
                 raise typer.Exit(BAD_INPUT) from error
             except KeyboardInterrupt as interruption:

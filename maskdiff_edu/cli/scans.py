@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
+from maskdiff_edu import progress
 from maskdiff_edu.brains import cohorts
 from maskdiff_edu.cli.options import (
     Contrast,
@@ -74,7 +74,11 @@ def score(
         found = find_scans(scan, contrast)
         require_writable(out)
         method = build_method(model, **options)
-        bad = [f.name for f in tqdm(found, unit="scan") if not _try(f.load, method, out / f.name)]
+        bad = [
+            f.name
+            for f in progress.bar(found, desc="scoring", unit="scan")
+            if not _try(f.load, method, out / f.name)
+        ]
         typer.echo(f"{len(found) - len(bad)} of {len(found)} scans scored into {out}")
         if bad:
             raise ScanError(f"{scan}: not scored: {', '.join(bad)}")
@@ -122,7 +126,8 @@ def phantom(
     maskdiff-edu phantom --kind ms --n 3 --out patients
     """
     with whole_folder(out) as folder:
-        for subject in tqdm(cohorts.make_cohort(split, kind, n, contrast), total=n, unit="subject"):
+        made = cohorts.make_cohort(split, kind, n, contrast)
+        for subject in progress.bar(made, total=n, desc="making subjects", unit="subject"):
             chosen = subject if slices is None else subject.crop_slices(slices)
             write_subject(chosen, folder, contrast)
     typer.echo(f"{n} subjects written to {out}")

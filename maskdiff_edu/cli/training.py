@@ -1,6 +1,5 @@
-"""Commands about models: train one, list them all."""
+"""The command that trains a model."""
 
-import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from maskdiff_edu.cli.options import (
     reports_errors,
     say,
 )
-from maskdiff_edu.detection import models
 from maskdiff_edu.devices import choose_device, join_processes
 from maskdiff_edu.errors import Error
 from maskdiff_edu.files import require_writable
@@ -87,28 +85,6 @@ def train(
         raise typer.Exit(INTERRUPTED) from interruption
     if join_processes().rank == 0:
         typer.echo(f"model: {model}")
-
-
-@reports_errors
-def info(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Version, devices, models and how well they did on the synthetic test subjects."""
-    about = models.about()
-    if as_json:
-        typer.echo(json.dumps(about, indent=1))
-        return
-    for name in ("version", "python", "torch"):
-        typer.echo(f"{name:8} {about[name]}")
-    typer.echo(f"devices  {', '.join(about['devices'])}")
-    for name, card in about["models"].items():
-        typer.echo(f"model    {name}")
-        for kind, found in card.get("phantom", {}).items():
-            typer.echo(
-                f"           {kind:8} AUPRC {found['auprc']:.3f} "
-                f"[{found['ci'][0]:.3f}, {found['ci'][1]:.3f}], intensity "
-                f"{found['intensity']:.3f}, prevalence {found['prevalence']:.3f}"
-            )
 
 
 def _tell_cost(config: training.TrainConfig, cost: Cost) -> None:

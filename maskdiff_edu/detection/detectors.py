@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from maskdiff_edu import progress
 from maskdiff_edu.detection import anomaly
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
-from maskdiff_edu.diffusion.sampling import Model, Noise, ToX0
+from maskdiff_edu.diffusion.sampling import Model, Noise
 from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
 
@@ -145,7 +145,6 @@ class MaskedDDPM:
     device: torch.device | str | None = None  #: None: where the model is; else it is moved there
     batch_size: int = 32  #: slices at a time: speed and memory only
     precision: Precision = "float32"  #: the same digits everywhere; "auto" is up to twice as fast
-    to_x_0: ToX0 | None = None  #: for models that predict eps or v
     box: int = 0  #: for models trained on one noised box: its side in pixels
     name: str = "masked-ddpm"  #: what reports call it
 
@@ -187,8 +186,8 @@ class MaskedDDPM:
             for _ in range(draws * len(times))
         ]
         x_0_hat = torch.empty_like(x_0)
-        progress = tqdm(total=len(x_0), desc=self.name, unit="slice", delay=2, leave=False)
-        with progress, autocast(device, precision):
+        slices_done = progress.bar(total=len(x_0), desc=self.name, unit="slice", leave=False)
+        with slices_done, autocast(device, precision):
             for rows in torch.arange(len(x_0)).split(self.batch_size):
                 x_0_hat[rows] = reconstruct(
                     self.model,
@@ -198,9 +197,8 @@ class MaskedDDPM:
                     draws=draws,
                     box=self.box,
                     noise=_deal(fields, rows),
-                    to_x_0=self.to_x_0,
                 ).cpu()
-                progress.update(len(rows))
+                slices_done.update(len(rows))
         return x_0_hat
 
     def _prepare_model(self) -> torch.device:

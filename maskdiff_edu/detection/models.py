@@ -20,7 +20,7 @@ from maskdiff_edu.detection.detectors import (
 )
 from maskdiff_edu.detection.records import Record, as_json
 from maskdiff_edu.devices import Precision, choose_device
-from maskdiff_edu.diffusion import UNet, to_x_0
+from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.errors import CheckpointError, SettingsError
 from maskdiff_edu.files import write_atomic
 from maskdiff_edu.training import (
@@ -106,7 +106,7 @@ def build_method(
     model, stored = load_pretrained(name_or_file)
     card = Card.from_json(stored, str(name_or_file))
     try:
-        config = TrainConfig(**stored["train"])
+        config = TrainConfig.from_json(stored["train"])
         build = partial(
             _build_network, model, config, seed=seed, device=chosen_device, precision=precision,
             name=Path(name_or_file).stem,
@@ -167,13 +167,11 @@ def _build_network(
 ) -> MaskedDDPM:
     """The detector of a network that was trained with `config`."""
     schedule = make_schedule(config).to(options["device"])
-    read = partial(to_x_0, config.prediction, schedule=schedule)
     return MaskedDDPM(
-        model,
+        as_x_0(model, config.prediction, schedule),
         schedule,
         settings,
         make_noise(config),
-        to_x_0=None if config.prediction == "x_0" else read,
         box=config.box,
         **options,
     )

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from maskdiff_edu import progress
 from maskdiff_edu.brains import cohort_seeds, make_member
 from maskdiff_edu.detection import (
     Detection,
@@ -53,7 +53,9 @@ def healthy_threshold(method: Method, subjects: Sequence[Load], fpr: float) -> f
     def detect(_: Scan, slices: Slices) -> tuple[torch.Tensor, torch.Tensor]:
         return method.detector.detect(slices).anomaly_map, slices.brain_masks
 
-    every = tqdm(_each(subjects, method, detect), "controls", len(subjects), unit="subject")
+    every = progress.bar(
+        _each(subjects, method, detect), total=len(subjects), desc="controls", unit="subject"
+    )
     maps, brain_masks = zip(*every, strict=True)
     return anomaly.threshold_from_healthy(maps, brain_masks, fpr)
 
@@ -101,7 +103,8 @@ def evaluate_group(
     if not loads:
         raise SettingsError(f"{name}: expected subjects, got none")
     subjects, voxels = [], []
-    for subject, inside in tqdm(_each(loads, method, examine), name, len(loads), unit="subject"):
+    every = progress.bar(_each(loads, method, examine), total=len(loads), desc=name, unit="subject")
+    for subject, inside in every:
         subjects.append(subject)
         if subject.prevalence:
             voxels.append(inside)

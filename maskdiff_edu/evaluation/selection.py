@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from tqdm import tqdm
 
+from maskdiff_edu import progress
 from maskdiff_edu.detection import (
     DetectorSettings,
     MaskedDDPM,
@@ -52,7 +52,7 @@ def choose_settings(
             f"{len(subjects)} subjects and {detector.name}"
         )
     found: dict[DetectorSettings, list[float]] = {}
-    for load in tqdm(subjects, desc="choosing", unit="subject"):
+    for load in progress.bar(subjects, desc="choosing", unit="subject"):
         for settings, auprc in _try_all(detector, load(), grid).items():
             found.setdefault(settings, []).append(auprc)
     rows = [_as_tried(settings, values) for settings, values in found.items()]

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maskdiff_edu.errors import ScanError
+from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.scans.nifti import save_volume
 from maskdiff_edu.scans.volumes import Scan, load_scan, scan_name
 
@@ -58,11 +58,11 @@ def find_scans(folder, contrast: str = "t2") -> list[ScanFiles]:
     tells it, every unmarked file counts. A mask belongs to the scan whose name begins alike, or to
     the only scan of its folder. Mask files are never scans; hidden files are left alone.
 
-    Raises: `ScanError` where there is no such file or folder, or no scan in it; `ValueError` for
+    Raises: `ScanError` where there is no such file or folder, or no scan in it; `SettingsError` for
     an unknown contrast.
     """
     if contrast not in _CONTRASTS:
-        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
+        raise SettingsError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
     folder = Path(folder)
     if folder.is_file():
         return [_with_masks(folder, _nifti_files(folder.parent))]
@@ -81,12 +81,12 @@ def find_scans(folder, contrast: str = "t2") -> list[ScanFiles]:
 def write_subject(scan: Scan, folder, contrast: str = "t2") -> Path:
     """Write a scan and its masks as `folder/NAME/NAME_*.nii.gz`; returns `folder/NAME`.
 
-    Raises: `ScanError` where nothing can be written, `ValueError` if the name is no file name.
+    Raises: `ScanError` where nothing can be written, `SettingsError` if the name is no file name.
     """
     if contrast not in _CONTRASTS:
-        raise ValueError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
+        raise SettingsError(f"expected a contrast of {', '.join(_CONTRASTS)}, got {contrast!r}")
     if not scan.name or scan.name != Path(scan.name).name or scan.name.startswith("."):
-        raise ValueError(f"expected a name that can name a file, got {scan.name!r}")
+        raise SettingsError(f"expected a name that can name a file, got {scan.name!r}")
     subject = Path(folder) / scan.name
     try:
         subject.mkdir(parents=True, exist_ok=True)

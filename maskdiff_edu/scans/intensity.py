@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from maskdiff_edu.errors import SettingsError
+
 # Both robust scales step from a middle value by multiples of its distance to the 2nd percentile.
 # The factors make the range equal the percentile one on two healthy T2 brains (the ICBM template
 # and a patient's without the lesions) to within a tenth of its width.
@@ -24,7 +26,7 @@ def intensity_range(
     The last two measure the spread on the dark side only, which a bright lesion hardly moves; a
     dark one does. Their step sizes are for T2.
 
-    Raises: `ValueError` for another method, an empty brain or one without contrast.
+    Raises: `SettingsError` for another method, an empty brain or one without contrast.
     """
     values = image[brain_mask]
     if values.size == 0:
@@ -36,7 +38,7 @@ def intensity_range(
     elif method == "mode":
         low, high = _stepped(_histogram_peak(values), values, _MODE_STEPS)
     else:
-        raise ValueError(f"expected method percentile, median or mode, got {method!r}")
+        raise SettingsError(f"expected method percentile, median or mode, got {method!r}")
     if not high > low:
         raise ValueError(f"expected contrast inside the brain, got a range of {low:g} to {high:g}")
     return float(low), float(high)

@@ -54,7 +54,7 @@ class TrainConfig:
     t_max: int = 249
     noise: Literal["fractal", "gaussian"] = "fractal"
     box: int = 0  #: side of the one box that is noised and scored (pDDPM); 0: the whole slice
-    unet: str = "folded"  #: shape of the network, a name in unet.PRESETS
+    unet: str = "folded"  #: shape of the network, a name in diffusion.NETWORKS
     batch_size: int = 8  #: slices a step, over all processes together
     steps: int = 10_000  #: in all
     lr: float = 1e-3  #: peak learning rate of AdamW
@@ -76,11 +76,10 @@ class TrainConfig:
             ):
                 hint = "; pass a function of your own as corrupt=" if name == "corruption" else ""
                 choices = ", ".join(f'"{choice}"' for choice in names)
-                raise SettingsError(f"{name}: expected one of {choices}, got {value!r}{hint}")
+                raise SettingsError(f"{name} must be one of {choices}, got {value!r}{hint}")
         if not self.t_min <= self.t_max < self.T:
             raise SettingsError(
-                f"t_min, t_max: expected t_min <= t_max < T, got {self.t_min}, {self.t_max} and "
-                f"{self.T}"
+                f"expected t_min <= t_max < T, got {self.t_min}, {self.t_max} and {self.T}"
             )
 
     @classmethod

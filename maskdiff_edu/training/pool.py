@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
-from tqdm import tqdm
 
+from maskdiff_edu import progress
 from maskdiff_edu.brains import stacks
 from maskdiff_edu.devices import join_processes
 from maskdiff_edu.errors import SettingsError
@@ -99,7 +99,7 @@ class SlicePool:
     def _fill(self, indices: Iterable[int], workers: int | None) -> None:
         missing = self._missing(indices)
         made = in_parallel(stacks.store, missing, self.contrast, self.folder, workers=workers)
-        bar = tqdm(desc="making subjects", total=len(missing), unit="subject", delay=2)
+        bar = progress.bar(total=len(missing), desc="making subjects", unit="subject")
         with closing(made), bar:
             for _ in made:
                 bar.update()
