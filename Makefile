@@ -21,6 +21,8 @@ LIBRARY := $(shell find maskdiff_edu -type f -not -path '*/__pycache__/*' 2>/dev
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Progress bars go to stderr, which a chapter may not use.
 NO_BARS := TQDM_DISABLE=1
+# A module whose lines no test runs is not tested. (From Python 3.12 on measured at no cost.)
+COVERAGE := --cov maskdiff_edu --cov-report term:skip-covered --cov-fail-under 98
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
@@ -71,12 +73,13 @@ site: $(STAMP)  ## render the outputs that are stored in the chapters, executing
 	$(RENDER) --config _build/stored.yml
 	$(SHOW_PAGE)
 
-test: $(STAMP)  ## linter, unit tests, the site in a browser, notebooks against their outputs
+test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks against their outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(MAKE) --no-print-directory site
 	$(ONE_THREAD) MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-		-m 'slow or not slow' --doctest-modules tests maskdiff_edu
+		-m 'slow or not slow' --doctest-modules $(COVERAGE) tests maskdiff_edu
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
 test-all: test  ## the same, every chapter with only the wheel, and the book from nothing

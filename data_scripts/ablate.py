@@ -42,7 +42,6 @@ from maskdiff_edu.diffusion import (
 from maskdiff_edu.files import write_atomic
 from maskdiff_edu.scans import Slices, to_slices
 from maskdiff_edu.training import (
-    N_SUBJECTS,
     PRESETS,
     SlicePool,
     TrainConfig,
@@ -51,6 +50,7 @@ from maskdiff_edu.training import (
     make_schedule,
     train,
 )
+from maskdiff_edu.training.config import N_SUBJECTS
 from maskdiff_edu.training.loop import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -209,7 +209,7 @@ def run(
         "command": f"python data_scripts/ablate.py {variant.name}",
         "version": version("maskdiff_edu"),
         "train": asdict(config),
-        "data": pool.description,
+        "data": getattr(pool, "description", None),
         "seconds": time.perf_counter() - began,
         "loss": float(np.mean(losses[-100:])) if losses else None,
         "draws": DRAWS,

@@ -24,16 +24,11 @@ from tqdm import tqdm
 
 from maskdiff_edu.brains import atlas, fields
 from maskdiff_edu.brains.stacks import encode_slices
-from maskdiff_edu.detection import (
-    LesionMetrics,
-    MaskedDDPM,
-    PostProcessing,
-    anomaly,
-    build_method,
-    metrics,
-)
+from maskdiff_edu.detection import MaskedDDPM, PostProcessing, anomaly, build_method, metrics
 from maskdiff_edu.detection.records import Record
-from maskdiff_edu.evaluation import Grid, GroupScores, SubjectScores, load_run, measure
+from maskdiff_edu.detection.scoring import LesionMetrics
+from maskdiff_edu.evaluation import Grid, measure
+from maskdiff_edu.evaluation.results import GroupScores, SubjectScores, load_run
 from maskdiff_edu.evaluation.runs import write_numbers
 from maskdiff_edu.scans import Slices, find_scans, intensity
 from maskdiff_edu.training import PRESETS, fit

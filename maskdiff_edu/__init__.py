@@ -34,7 +34,7 @@ __all__ = [
     "write_scored",
 ]
 
-_WINGS = ("scans", "brains", "detection", "show")  #: that these come from
+_WINGS = ("scans", "brains", "detection", "show")  # that these come from
 
 
 def __getattr__(name: str) -> Any:

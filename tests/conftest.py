@@ -17,6 +17,13 @@ from browser import open_browser
 from hypothesis import settings
 from site_build import build_site
 
+BOOK = Path(__file__).resolve().parent.parent / "book"
+if not BOOK.is_dir():
+    raise pytest.UsageError(
+        f"expected the chapters in {BOOK}, which many tests read, got no such folder: run the "
+        "tests in a whole checkout, or in the unpacked sdist"
+    )
+
 # The same cases in every run and on every machine, however slow it is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("repeatable")

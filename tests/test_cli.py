@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import nibabel as nib
 import numpy as np
@@ -16,8 +17,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from maskdiff_edu.brains import cohort_seeds, load_template
-from maskdiff_edu.cli import app
+from maskdiff_edu.brains import SPLITS, cohort_seeds, load_template
+from maskdiff_edu.brains.atlas import CONTRASTS
+from maskdiff_edu.brains.cohorts import COHORTS
+from maskdiff_edu.cli import app, options
 from maskdiff_edu.cli import scans as cli_scans
 from maskdiff_edu.cli import training as cli_training
 from maskdiff_edu.detection import models, score_scan
@@ -144,7 +147,7 @@ def bad_inputs(folder, scan):
         "no model": ((scan, "--model", folder / "none.safetensors"), "there is no such file"),
         "pickle": ((scan, "--model", folder / "text.nii"), "not a safetensors file"),
         "needless option": ((scan, "--draws", 3), "expected no draws"),
-        "device": ((scan, "--device", "abacus", "--model", "fresh"), "device must be"),
+        "device": ((scan, "--device", "abacus", "--model", "fresh"), "device: expected"),
     }
 
 
@@ -539,3 +542,22 @@ def test_help_gives_examples():
     assert "score" in run("--help").stdout
     for command in ("score", "demo", "phantom", "train", "choose", "evaluate", "compare"):
         assert f"maskdiff-edu {command}" in run(command, "--help").stdout
+
+
+def test_choices_are_those_that_the_library_knows():
+    assert get_args(options.Contrast) == CONTRASTS
+    assert get_args(options.Split) == tuple(SPLITS)
+    assert get_args(options.Kind) == COHORTS
+    assert get_args(options.Preset) == tuple(PRESETS)
+
+
+def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch, tmp_path):
+    """Only what a user can mend becomes one line: an error of NumPy is ours."""
+
+    def broken(*_, **__):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(cli_scans, "build_method", broken)
+    result = run("demo", "--out", tmp_path / "out")
+    assert isinstance(result.exception, ValueError) and result.exit_code == 1
+    assert "error:" not in result.output

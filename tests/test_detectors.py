@@ -17,7 +17,7 @@ from maskdiff_edu.detection import (
     PostProcessing,
     anomaly,
 )
-from maskdiff_edu.diffusion import Schedule, gaussian_noise, reconstruct
+from maskdiff_edu.diffusion import Schedule, as_x_0, gaussian_noise, reconstruct
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.scans import Slices
 
@@ -209,12 +209,18 @@ def test_everything_moves_to_the_chosen_device_but_the_callers_schedule():
 
 
 def test_predictions_of_eps_are_turned_into_images():
+    """No noise in, no noise predicted: the image comes back."""
+
     def answers_zero(x_t, t):
         return torch.zeros_like(x_t)
 
-    detector = make_ddpm(answers_zero, to_x_0=lambda prediction, x_t, t: prediction + 0.25)
-    reconstruction = detector.detect(make_slices()).reconstruction
-    assert (reconstruction[healthy_image()[1]] == 0.25).all()
+    def no_noise(shape, *, device=None, dtype=torch.float32, generator=None):
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    schedule, slices = Schedule.cosine(), make_slices()
+    detector = make_ddpm(as_x_0(answers_zero, "eps", schedule), noise=no_noise)
+    reconstruction = detector.detect(slices).reconstruction
+    torch.testing.assert_close(reconstruction, slices.images)  # what is left is x_t, brightened
 
 
 def test_names_tell_the_detectors_apart():
@@ -228,8 +234,8 @@ def test_names_tell_the_detectors_apart():
         ({"residual": "signed"}, "'signed'"),
         ({"t": 1000}, r"0\.\.999, got 1000"),
         ({"t": []}, r"got \[\]"),
-        ({"draws": 0}, "draws: expected .* got 0"),
-        ({"batch_size": 0}, "batch_size: expected .* got 0"),
+        ({"draws": 0}, "draws must be .* got 0"),
+        ({"batch_size": 0}, "batch_size must be .* got 0"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(settings, message):

@@ -87,11 +87,11 @@ def test_it_multiplies_the_typical_subject(tmp_path, monkeypatch, n, workers, me
     """`workers` at once, the last round perhaps with fewer; the first ones load the atlas."""
     seen = []
 
-    def pretend(job, sources, *_):
+    def pretend(job, sources, *_, workers):
         seen.extend(sources)
         return iter(measured)
 
-    monkeypatch.setattr("maskdiff_edu.training.pool._in_parallel", pretend)
+    monkeypatch.setattr("maskdiff_edu.training.pool.in_parallel", pretend)
     pool = SlicePool(range(100, 100 + n), cache_dir=tmp_path)
     assert pool.cost(range(n), workers) == (n, expected)
     assert seen == list(range(100, 100 + len(measured)))

@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from train_discs import Discs
 from maskdiff_edu.brains import atlas, cohort_seeds
 from maskdiff_edu.brains.cohorts import COHORTS
 from maskdiff_edu.detection import build_method
-from maskdiff_edu.evaluation import Row, load_run, runs
+from maskdiff_edu.evaluation import runs
+from maskdiff_edu.evaluation.results import Row, load_run
 from maskdiff_edu.scans import Slices
-from maskdiff_edu.training import PRESETS, available_models
+from maskdiff_edu.training import PRESETS, TrainConfig, available_models
 from maskdiff_edu.training.checkpoints import MODELS
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "data_scripts"
@@ -47,7 +48,7 @@ def real_people():
 
 
 def test_every_variant_has_valid_settings_and_differs_from_the_others(ablate):
-    told = [(v.config, repr(v.corrupt), v.start) for v in ablate.VARIANTS]
+    told = [(v.config, repr(v.corrupt), v.start, v.subjects) for v in ablate.VARIANTS]
     assert (
         len({v.name for v in ablate.VARIANTS}) == len(ablate.VARIANTS) == len(set(map(str, told)))
     )
@@ -259,7 +260,8 @@ ABLATIONS = sorted((runs.SHIPPED / "ablations").glob("*.json"))
 def test_a_committed_ablation_is_what_the_script_would_run(ablate, path):
     result = json.loads(path.read_text(encoding="utf-8"))
     [variant] = [v for v in ablate.VARIANTS if v.name == path.stem]
-    assert result["train"] == asdict(variant.config)
+    assert TrainConfig.from_json(result["train"]) == variant.config
+    assert result["train"].get("n_subjects", variant.subjects) == variant.subjects
     assert result["command"] == f"python data_scripts/ablate.py {path.stem}"
     assert {int(step) for step in result["curve"]} == set(variant.score_at)
     for kind, n in ablate.SUBJECTS.items():

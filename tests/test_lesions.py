@@ -21,8 +21,8 @@ from maskdiff_edu.brains import (
 
 # Written down before any trained detector was scored on the test subjects. If one of these
 # changes, every number measured on generated patients is void and must be measured anew.
-# Of the code without its imports and comments: where a module lies changes no lesion.
-FROZEN_CODE = "8ff9bcdb2e67fb9cea5f313766596004f184a828d189664b4955117c5436644e"
+# Of the code without imports, comments and docstrings: where a module lies changes no lesion.
+FROZEN_CODE = "27a512c9e664b2ee95edc57fae51e7bd7e5796382f1b6158094502f0a7357bfc"
 FROZEN_DRAWS = {
     "tumour": "bf7ba0470e1c56b7",
     "ms": "2d04de9d0188a8eb",
@@ -45,6 +45,11 @@ def patients(subject):
 def test_the_generator_is_frozen():
     code = ast.parse(Path(lesions.__file__).read_text(encoding="utf-8"))
     code.body = [part for part in code.body if not isinstance(part, ast.Import | ast.ImportFrom)]
+    for part in ast.walk(code):
+        if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            part
+        ):
+            del part.body[0]
     assert hashlib.sha256(ast.unparse(code).encode()).hexdigest() == FROZEN_CODE
 
 

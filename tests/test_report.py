@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from maskdiff_edu.detection import Detection, Scores
+from maskdiff_edu.detection import Detection
+from maskdiff_edu.detection.scoring import Scores
 from maskdiff_edu.scans import Slices
 from maskdiff_edu.show import plots, report
 

@@ -155,7 +155,7 @@ def test_a_pool_is_known_by_its_subjects_and_not_by_their_place(tmp_path):
 
 def test_changed_code_that_makes_subjects_makes_another_pool(monkeypatch):
     before = SlicePool([1, 2]).description
-    monkeypatch.setattr("maskdiff_edu.training.pool._generator_digest", lambda: "newer")
+    monkeypatch.setattr("maskdiff_edu.brains.stacks.STACKS_VERSION", 1000)
     assert SlicePool([1, 2]).description != before
 
 

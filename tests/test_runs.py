@@ -11,22 +11,16 @@ import torch
 from maskdiff_edu.detection import (
     Detection,
     DetectorSettings,
-    LesionMetrics,
     MapSettings,
     Method,
     PostProcessing,
     build_method,
     metrics,
 )
+from maskdiff_edu.detection.scoring import LesionMetrics
 from maskdiff_edu.errors import ResultsError, ScanError, SettingsError
-from maskdiff_edu.evaluation import (
-    GroupScores,
-    Run,
-    SubjectScores,
-    choose_settings,
-    groups,
-    runs,
-)
+from maskdiff_edu.evaluation import Run, choose_settings, groups, runs
+from maskdiff_edu.evaluation.results import GroupScores, SubjectScores
 from maskdiff_edu.scans import Scan
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])

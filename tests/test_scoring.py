@@ -17,12 +17,11 @@ from maskdiff_edu.detection import (
     MaskedDDPM,
     Method,
     PostProcessing,
-    Scores,
     build_method,
     models,
     score_scan,
 )
-from maskdiff_edu.detection.scoring import lesion_metrics
+from maskdiff_edu.detection.scoring import Scores, lesion_metrics
 from maskdiff_edu.diffusion import Schedule
 from maskdiff_edu.errors import Error, ScanError
 from maskdiff_edu.files import whole_folder

@@ -299,7 +299,7 @@ def test_the_training_of_your_own_mask_in_the_book_runs(tmp_path, monkeypatch):
     assert card["train"]["corruption"] == "custom: hide_every_fourth_row"
     plain = fit(short, names["pool"], corrupt=no_corruption)
     assert not torch.equal(model.head.weight, plain.head.weight)
-    assert build_method(tmp_path / "rows-2" / "model.safetensors").card["train"]["seed"] == 2
+    assert build_method(tmp_path / "rows-2" / "model.safetensors").card.train["seed"] == 2
 
 
 def test_a_training_can_start_from_another_ones_network():

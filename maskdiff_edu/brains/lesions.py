@@ -103,7 +103,7 @@ def add_lesions(subject: Subject, kind: str, seed: int) -> Subject:
     Returns: a Subject whose `lesion_mask` marks the lesions exactly.
     Raises: ValueError for an unknown kind, or a subject that has been cropped.
 
-    >>> from maskdiff_edu.phantom import make_subject
+    >>> from maskdiff_edu.brains import make_subject
     >>> patient = add_lesions(make_subject(7), "ms", seed=7)
     >>> bool(patient.lesion_mask.any())
     True

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -22,7 +22,8 @@ from maskdiff_edu.cli.options import (
     as_times,
     reports_errors,
 )
-from maskdiff_edu.detection import Chosen, PhantomRow, build_method, models
+from maskdiff_edu.detection import build_method, models
+from maskdiff_edu.detection.cards import Chosen, PhantomRow
 from maskdiff_edu.detection.records import as_json
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import choose_settings, load_runs, measure, phantoms, runs
@@ -35,14 +36,14 @@ from maskdiff_edu.show import plot_comparison
 @reports_errors
 def choose(
     model: Annotated[str, typer.Option(help="A .safetensors file; its card is rewritten.")],
-    kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = Kind.tumour,
+    kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = "tumour",
     n: Annotated[int, typer.Option("--n", min=1, help="Validation subjects.")] = 10,
     like: Annotated[
         str | None, typer.Option(help="Take over what was chosen for this model instead.")
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = "t2",
 ) -> None:
     """Choose t, residual and filter of a model on validation subjects, and write them to its card.
 
@@ -62,7 +63,7 @@ def choose(
         return
     split = "validation"
     settings, rows = choose_settings(method, phantoms(split, kind, n, contrast))
-    chosen = Chosen(kind.value, split, n, seed, tuple(rows))
+    chosen = Chosen(kind, split, n, seed, tuple(rows))
     models.write_card(method.with_settings(settings), None, chosen=chosen)
     for row in rows[:5]:
         typer.echo(
@@ -76,7 +77,7 @@ def evaluate(
     out: OutFolder,
     model: Model = models.DEFAULT_MODEL,
     data: Annotated[Path | None, typer.Option(help="Folder of scans with lesion masks.")] = None,
-    split: Annotated[Split, typer.Option(help="Of the synthetic subjects.")] = Split.test,
+    split: Annotated[Split, typer.Option(help="Of the synthetic subjects.")] = "test",
     n: Annotated[int, typer.Option("--n", min=1, help="Subjects of each kind.")] = 30,
     kinds: Annotated[list[Kind] | None, typer.Option(help="Default: all kinds.")] = None,
     fpr: Annotated[float, typer.Option(help="False positives allowed by the threshold.")] = 0.01,
@@ -88,7 +89,7 @@ def evaluate(
     residual: ResidualKind = None,
     normalise: Scale = None,
     device: Device = "auto",
-    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = "t2",
 ) -> None:
     """Measure a model on many subjects, beside intensity: AUPRC, AUROC, Dice, with intervals.
 
@@ -104,7 +105,7 @@ def evaluate(
     if card and (data or model in models.BASELINES):
         raise SettingsError("--card: expected a network and the synthetic subjects, got others")
     require_writable(out)
-    on_whom: dict[str, Any] = {"split": split.value, "n": n}
+    on_whom: dict[str, Any] = {"split": split, "n": n}
     settings: dict[str, Any] = {
         "t": as_times(t),
         "draws": draws,
@@ -116,8 +117,8 @@ def evaluate(
         subjects = {"data": [files.load for files in find_scans(data, contrast)]}
         controls, on_whom = [], {"data": data.name}
     else:
-        chosen = kinds or list(Kind)
-        subjects = {kind.value: phantoms(split, kind, n, contrast) for kind in chosen}
+        chosen = kinds or get_args(Kind)
+        subjects = {kind: phantoms(split, kind, n, contrast) for kind in chosen}
         controls = phantoms("validation", "healthy", n_validation, contrast)
     path, run = measure(out, method, subjects, controls, fpr=fpr, about=on_whom)
     summary = summarise_for_card(run)

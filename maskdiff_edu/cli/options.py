@@ -4,31 +4,24 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
 
-from maskdiff_edu import training
-from maskdiff_edu.brains import cohorts
-from maskdiff_edu.brains.atlas import CONTRASTS
 from maskdiff_edu.errors import Error
 
 BAD_INPUT, INTERRUPTED = 2, 130  #: exit codes
 
 
-def _choice(name: str, values: tuple[str, ...]) -> type[StrEnum]:
-    return StrEnum(name, {value: value for value in values})
-
-
-Residual = _choice("Residual", ("positive", "absolute"))
-Normalise = _choice("Normalise", ("percentile", "median", "mode"))
-Contrast = _choice("Contrast", CONTRASTS)
-Split = _choice("Split", tuple(cohorts.SPLITS))
-Kind = _choice("Kind", cohorts.COHORTS)
-Preset = _choice("Preset", tuple(training.PRESETS))
+# What the library knows by these names; tests/test_cli.py compares.
+Contrast = Literal["t2", "t1"]
+Split = Literal["train", "validation", "test"]
+Kind = Literal["healthy", "tumour", "ms", "stroke", "subtle", "dark"]
+Preset = Literal[
+    "ddpm", "ipm", "fpm", "fpm-cm", "ipm-paper", "fpm-cm-paper", "fpm-cm-released", "pddpm"
+]
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Results go here; other files are kept.")]
 Model = Annotated[str, typer.Option(help="A shipped model, intensity, or a .safetensors file.")]
@@ -39,10 +32,12 @@ Draws = Annotated[int | None, typer.Option(help="Noisings averaged at each t.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 ResidualKind = Annotated[
-    Residual | None, typer.Option(help="Bright anomalies only, or dark ones too.")
+    Literal["positive", "absolute"] | None,
+    typer.Option(help="Bright anomalies only, or dark ones too."),
 ]
 Scale = Annotated[
-    Normalise | None, typer.Option(help="Intensity scale; a large lesion moves percentile.")
+    Literal["percentile", "median", "mode"] | None,
+    typer.Option(help="Intensity scale; a large lesion moves percentile."),
 ]
 
 

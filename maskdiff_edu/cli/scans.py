@@ -50,7 +50,7 @@ def score(
     residual: ResidualKind = None,
     normalise: Scale = None,
     device: Device = "auto",
-    contrast: Annotated[Contrast, typer.Option(help="Which scans of a folder.")] = Contrast.t2,
+    contrast: Annotated[Contrast, typer.Option(help="Which scans of a folder.")] = "t2",
 ) -> None:
     """Score a scan: anomaly map, pseudo-healthy brain, numbers and a report.
 
@@ -112,9 +112,9 @@ def demo(
 def phantom(
     out: OutFolder,
     n: Annotated[int, typer.Option("--n", min=1, help="How many subjects.")] = 4,
-    split: Annotated[Split, typer.Option(help="Which subjects; splits never meet.")] = Split.test,
-    kind: Annotated[Kind, typer.Option(help="Healthy, or with lesions.")] = Kind.healthy,
-    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = Contrast.t2,
+    split: Annotated[Split, typer.Option(help="Which subjects; splits never meet.")] = "test",
+    kind: Annotated[Kind, typer.Option(help="Healthy, or with lesions.")] = "healthy",
+    contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = "t2",
     slices: Annotated[
         int | None, typer.Option(min=2, max=80, help="Only so many around the middle.")
     ] = None,

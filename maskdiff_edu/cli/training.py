@@ -22,6 +22,7 @@ from maskdiff_edu.devices import choose_device, join_processes
 from maskdiff_edu.errors import Error
 from maskdiff_edu.files import require_writable
 from maskdiff_edu.scans import find_scans
+from maskdiff_edu.training.config import N_SUBJECTS
 from maskdiff_edu.training.cost import Cost
 from maskdiff_edu.training.loop import CHECKPOINT, MODEL, require_resumable
 
@@ -57,7 +58,7 @@ def train(
     """
     config = replace(training.PRESETS[preset], seed=seed)
     config = config if steps is None else replace(config, steps=steps)
-    seeds = cohort_seeds("train", n=training.N_SUBJECTS)
+    seeds = cohort_seeds("train", n=N_SUBJECTS)
     pool = training.SlicePool(seeds if data is None else find_scans(data))
     choose_device(device, join_processes())  # if there is none of that name, say so at once
     if dry_run:
@@ -77,11 +78,11 @@ def train(
     )
     try:
         pool.fill(pool.drawn(seed, config.steps, config.batch_size))
-        about = {"method": preset.value, "command": command}
+        about = {"method": preset, "command": command}
         training.fit(config, pool, out=out, about=about, device=device, resume=resume)
     except KeyboardInterrupt as interruption:
-        kept = f"go on from {checkpoint} with --resume" if checkpoint.exists() else "nothing kept"
-        say(f"interrupted: {kept}")
+        there = checkpoint.exists()
+        say(f"interrupted: {f'go on from {checkpoint} with --resume' if there else 'nothing kept'}")
         raise typer.Exit(INTERRUPTED) from interruption
     if join_processes().rank == 0:
         typer.echo(f"model: {model}")

@@ -8,7 +8,6 @@ from maskdiff_edu.detection.anomaly import (
     threshold_from_healthy,
     volume_score,
 )
-from maskdiff_edu.detection.cards import Card, Chosen, PhantomRow, Tried
 from maskdiff_edu.detection.detectors import (
     Detection,
     Detector,
@@ -30,25 +29,18 @@ from maskdiff_edu.detection.metrics import (
     pooled,
 )
 from maskdiff_edu.detection.models import Method, build_detector, build_method
-from maskdiff_edu.detection.scoring import LesionMetrics, LesionScores, Scored, Scores, score_scan
+from maskdiff_edu.detection.scoring import Scored, score_scan
 
 __all__ = [
-    "Card",
-    "Chosen",
     "Detection",
     "Detector",
     "DetectorSettings",
     "IntensityDetector",
-    "LesionMetrics",
-    "LesionScores",
     "MapSettings",
     "MaskedDDPM",
     "Method",
-    "PhantomRow",
     "PostProcessing",
     "Scored",
-    "Scores",
-    "Tried",
     "auprc",
     "auroc",
     "best_dice",

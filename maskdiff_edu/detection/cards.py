@@ -15,7 +15,7 @@ from maskdiff_edu.detection.detectors import DetectorSettings
 from maskdiff_edu.detection.records import Record, read
 from maskdiff_edu.errors import CheckpointError, require_number
 
-_SECTIONS = ("method", "train", "chosen", "phantom", "evaluation")  #: beside "detector"
+_SECTIONS = ("method", "train", "chosen", "phantom", "evaluation")  # beside "detector"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from maskdiff_edu.diffusion.sampling import Model, Noise
 from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
 
-MAX_NOISINGS = 1000  #: of one scan: draws at each t, times their number; all are in memory
+MAX_NOISINGS = 1000  #: of one scan, draws at each t times their number; all are in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +142,10 @@ class MaskedDDPM:
     settings: DetectorSettings = field(default_factory=DetectorSettings)
     noise: Noise = fractal_noise  #: the kind that the model was trained with
     seed: int = 0  #: of the noise
-    device: torch.device | str | None = None  #: None: where the model is; else it is moved there
-    batch_size: int = 32  #: slices at a time: speed and memory only
+    device: torch.device | str | None = None  #: None is where the model is; else it is moved there
+    batch_size: int = 32  #: slices at a time, for speed and memory only
     precision: Precision = "float32"  #: the same digits everywhere; "auto" is up to twice as fast
-    box: int = 0  #: for models trained on one noised box: its side in pixels
+    box: int = 0  #: for models trained on one noised box, its side in pixels
     name: str = "masked-ddpm"  #: what reports call it
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class LesionMetrics(Record):
     """How well one map finds the marked lesions, over all voxels of the brain."""
 
     auprc: float
-    auroc: float | None = None  #: this one and the next two: None where only AUPRC was measured
+    auroc: float | None = None  #: this one and the next two are None where only AUPRC was measured
     best_dice: float | None = None
     best_dice_threshold: float | None = None
     dice: float | None = None  #: at a threshold chosen beforehand; None without one

@@ -23,8 +23,8 @@ Generator = torch.Generator | None
 Device = torch.device | str | None
 Corruption = Callable[[Tensor, Tensor, Generator], Tensor]  #: images, brain_masks, generator
 
-ZERO_BEFORE_SCALING = -1.0  #: 0 of an image in [0, 1]: the hole looks like background
-ZERO_AFTER_SCALING = 0.0  #: 0 of an image in [-1, 1]: the hole is mid-grey
+ZERO_BEFORE_SCALING = -1.0  #: 0 of an image in [0, 1], the hole looks like background
+ZERO_AFTER_SCALING = 0.0  #: 0 of an image in [-1, 1], the hole is mid-grey
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class PatchSettings:
             require_rise("coverage", self.coverage, 0, 1)
 
 
-#: mDDPM as the paper tells it: rectangles until 10 to 90 % of the brain is hidden. Forty candidates
+#: mDDPM as the paper tells it, rectangles until 10 to 90 % of the brain is hidden. Forty candidates
 #: reach 90 % almost always; their size is our choice, the paper does not state one.
 PAPER_PATCHES = PatchSettings(count=(40, 40), sides=(0.1, 0.4), coverage=(0.1, 0.9))
-#: mDDPM as its released code does it: about 6 % of the brain, one slice in six untouched.
+#: mDDPM as its released code does it, about 6 % of the brain, one slice in six untouched.
 RELEASED_PATCHES = PatchSettings(count=(0, 5), sides=(0.09, 0.18))
-#: Between the two: always something hidden, rarely most of it. What the presets train with.
+#: Between the two, always something hidden, rarely most of it. What the presets train with.
 BROAD_PATCHES = PatchSettings(count=(1, 8), sides=(0.06, 0.35))
 
 
@@ -58,7 +58,10 @@ class BandSettings:
     low_pass: float  #: chance to keep only a centred square of bins -w..w
     high_pass: float  #: chance to remove only that square
     off_centre: float  #: chance to remove off-centre rectangles and their mirrored twins
-    half_width: tuple[int, int] = (2, 10)  #: w, ends included: squares 2w + 1 bins, rectangles 2w
+    half_width: tuple[int, int] = (
+        2,
+        10,
+    )  #: w, ends included; squares have 2w + 1 bins, rectangles 2w
     pairs: int = 4  #: off-centre rectangles, each with its twin
 
     def __post_init__(self):

@@ -31,7 +31,7 @@ class UNetConfig:
     widths: tuple[int, ...] = (128, 256, 256)  #: channels at each resolution, finest first
     blocks: int = 2  #: residual blocks at each resolution on the way down; one more going up
     fold: int = 1  #: side of the pixel squares folded into channels first; 1 leaves the image
-    coordinates: bool = False  #: tell the network where it is: a row and a column channel
+    coordinates: bool = False  #: tell the network where it is, by a row and a column channel
     attention: bool = True  #: one self-attention, at the coarsest resolution
     time_width: int = 512  #: width of the vector that carries t to every block
     groups: int = 32  #: groups of each group norm; divides every width

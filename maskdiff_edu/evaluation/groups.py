@@ -11,18 +11,11 @@ import torch
 
 from maskdiff_edu import progress
 from maskdiff_edu.brains import cohort_seeds, make_member
-from maskdiff_edu.detection import (
-    Detection,
-    DetectorSettings,
-    LesionMetrics,
-    Method,
-    PhantomRow,
-    anomaly,
-    metrics,
-)
+from maskdiff_edu.detection import Detection, DetectorSettings, Method, anomaly, metrics
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS
+from maskdiff_edu.detection.cards import PhantomRow
 from maskdiff_edu.detection.models import BASELINES, baselines
-from maskdiff_edu.detection.scoring import lesion_metrics, on_scan_grid
+from maskdiff_edu.detection.scoring import LesionMetrics, lesion_metrics, on_scan_grid
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation.results import (
     METHOD,

@@ -18,9 +18,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from maskdiff_edu.detection import LesionMetrics, metrics
+from maskdiff_edu.detection import metrics
 from maskdiff_edu.detection.metrics import PairedDifference
 from maskdiff_edu.detection.records import Record, as_json, shortened
+from maskdiff_edu.detection.scoring import LesionMetrics
 from maskdiff_edu.errors import ResultsError
 
 A_RUN = "a run of `maskdiff-edu evaluate`"
@@ -131,7 +132,7 @@ class Run(Record):
     settings: dict[str, Any] = field(default_factory=dict)  #: `Method.used` without the device
     weights_sha256: str | None = None
     fpr: float | None = None  #: false positives allowed by the threshold
-    n_controls: int = 0  #: healthy subjects for the threshold; 0: it is the card's
+    n_controls: int = 0  #: healthy subjects for the threshold; 0 if it is the card's
     about: dict[str, Any] = field(default_factory=dict)  #: all other keys, such as split and n
     maskdiff_edu: str = ""  #: the version, as is the next
     torch: str = ""
@@ -173,7 +174,7 @@ class Row(Record):
 
     value: float  #: mean over subjects of the mean over training seeds
     ci: tuple[float, float]  #: its 95 % interval, from resampling *subjects*
-    seeds: tuple[float, ...]  #: each training's mean: their spread is another uncertainty
+    seeds: tuple[float, ...]  #: each training's mean, whose spread is another uncertainty
     n: int  #: subjects
     difference: PairedDifference | None  #: to the reference, over the same subjects
     prevalence: float  #: mean over subjects

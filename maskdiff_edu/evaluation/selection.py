@@ -12,11 +12,11 @@ from maskdiff_edu.detection import (
     MaskedDDPM,
     Method,
     PostProcessing,
-    Tried,
     anomaly,
     metrics,
 )
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, ResidualKind
+from maskdiff_edu.detection.cards import Tried
 from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.evaluation.groups import Load
 from maskdiff_edu.scans import Scan, to_slices
@@ -32,7 +32,9 @@ class Grid:
     times: Sequence[Times] = ((150,), (200,), (250,), (300,), (150, 200, 250), (200, 250, 300))
     residuals: Sequence[ResidualKind] = RESIDUAL_KINDS
     filters: Sequence[Filter] = ((3, 0.0), (5, 0.0), (1, 1.5))
-    noisings: int = 6  #: of a slice in all, shared among the times: every setting costs the same
+    noisings: int = (
+        6  #: of a slice in all, shared among the times, so that every setting costs the same
+    )
 
 
 def choose_settings(

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from maskdiff_edu.detection import Detection
-from maskdiff_edu.evaluation import Row
+from maskdiff_edu.evaluation.results import Row
 from maskdiff_edu.scans import Slices
 
 HEAT, OUTLINE, CURVE, LESION = "magma", "#00d5ff", "#00429d", "#e69f00"
-_PANEL = 2.2  #: inches
+_PANEL = 2.2  # inches
 
 
 def show_slices(slices: Slices, indices: Sequence[int] | None = None, columns: int = 6) -> Figure:

@@ -11,7 +11,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from maskdiff_edu.detection import Detection, Scored, Scores
+from maskdiff_edu.detection import Detection, Scored
+from maskdiff_edu.detection.scoring import Scores
 from maskdiff_edu.files import whole_folder, write_atomic
 from maskdiff_edu.scans import Slices, save_volume
 from maskdiff_edu.show import plots

@@ -25,8 +25,8 @@ from maskdiff_edu.files import write_atomic
 
 MODELS = Path(__file__).parent.parent / "data" / "models"
 AVERAGE = "ema."  #: prefix of the averaged weights, the ones to use
-_LARGEST_HEADER = 8 * 2**20  #: bytes; ours have some thousand
-_FLOATS = ("F16", "BF16", "F32")  #: what weights may be stored as
+_LARGEST_HEADER = 8 * 2**20  # bytes; ours have some thousand
+_FLOATS = ("F16", "BF16", "F32")  # what weights may be stored as
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:

@@ -43,9 +43,11 @@ class TrainConfig:
     249
     """
 
-    corruption: str = "fpm-cm"  #: what is hidden in x_0: one of `CORRUPTIONS`, or "custom: NAME"
-    patches: Literal["broad", "paper", "released"] = "broad"  #: of ipm and fpm-cm: masks.*_PATCHES
-    bands: Literal["released", "mixed"] = "released"  #: of fpm and fpm-cm: masks.*_BANDS
+    corruption: str = (
+        "fpm-cm"  #: what is hidden in x_0, one of `CORRUPTIONS` or a name for one's own
+    )
+    patches: Literal["broad", "paper", "released"] = "broad"  #: of ipm and fpm-cm, the `*_PATCHES`
+    bands: Literal["released", "mixed"] = "released"  #: of fpm and fpm-cm, the `*_BANDS`
     prediction: Prediction = "x_0"  #: what the network answers with
     loss: Literal["l1", "l2"] = "l1"  #: distance between that and the target
     schedule: Literal["cosine", "linear"] = "cosine"
@@ -53,7 +55,7 @@ class TrainConfig:
     t_min: int = 150  #: t is drawn from t_min..t_max, the band that the test uses
     t_max: int = 249
     noise: Literal["fractal", "gaussian"] = "fractal"
-    box: int = 0  #: side of the one box that is noised and scored (pDDPM); 0: the whole slice
+    box: int = 0  #: side of the one box that is noised and scored (pDDPM); 0 is the whole slice
     unet: str = "folded"  #: shape of the network, a name in diffusion.NETWORKS
     batch_size: int = 8  #: slices a step, over all processes together
     steps: int = 10_000  #: in all
@@ -100,7 +102,7 @@ class TrainConfig:
         return cls(**{name: value for name, value in stored.items() if name in known})
 
 
-_RANGES = {  #: of each number, both ends included: a card may come from anyone
+_RANGES = {  # of each number, both ends included: a card may come from anyone
     "T": (1, 100_000),
     "t_min": (0, 99_999),
     "t_max": (0, 99_999),
@@ -114,7 +116,7 @@ _RANGES = {  #: of each number, both ends included: a card may come from anyone
     "max_grad_norm": (1e-9, 1e9),
     "seed": (0, 2**63 - 1),
 }
-_OF_THE_POOL = {"n_subjects", "contrast"}  #: settings of before, now the pool's own
+_OF_THE_POOL = {"n_subjects", "contrast"}  # settings of before, now the pool's own
 
 #: Trainings by name.
 PRESETS = {

@@ -19,8 +19,8 @@ class Noised:
     x_0: Tensor  #: (b, 1, h, w), the clean slices
     x_t: Tensor  #: (b, 1, h, w), a part of them hidden, then noised
     t: Tensor  #: (b,), how far each is noised
-    box: Tensor | None = None  #: (b, 1, h, w) bool, all that counts; None: the whole slice
-    weight: Tensor | None = None  #: () of a part of a batch beside the other parts; None: 1
+    box: Tensor | None = None  #: (b, 1, h, w) bool, all that counts; None is the whole slice
+    weight: Tensor | None = None  #: () of a part of a batch beside the other parts; None is 1
 
     def tensors(self) -> list[Tensor]:
         """All that it holds, in a fixed order."""

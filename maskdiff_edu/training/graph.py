@@ -20,7 +20,9 @@ from maskdiff_edu.training.state import TrainState
 
 WARM_UP = 3  #: runs before the recording, in which libraries choose their kernels and take memory
 
-Follow = Callable[[Noised], tuple[Tensor, float]]  #: one step: its loss () and its learning rate
+Follow = Callable[
+    [Noised], tuple[Tensor, float]
+]  #: one step, giving its loss () and its learning rate
 
 
 def make_follow(

@@ -32,7 +32,7 @@ class Step:
     """One training step done."""
 
     number: int  #: 1..steps
-    loss: Tensor  #: (), still on the device: float(step.loss) waits for it
+    loss: Tensor  #: (), still on the device, float(step.loss) waits for it
     lr: float  #: learning rate of this step
     seconds: float  #: since the step before
     model: UNet  #: the averaged weights so far; not a copy, the next step changes it

@@ -1,0 +1,48 @@
+"""README's first program, typed in by a newcomer: it runs, and finds the tumour."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LONGEST = 30  # lines, blank ones apart
+
+# What the program does not print: how well its map finds the tumour, beside brightness alone.
+LOOK = """
+from maskdiff_edu.detection import IntensityDetector, auprc
+naive = IntensityDetector().detect(patient)
+for detection in (found, naive):
+    print(*auprc(detection.anomaly_map, patient.lesion_masks, patient.brain_masks))
+"""
+
+
+@pytest.fixture(scope="module")
+def program(root: Path) -> str:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+
+
+def test_it_fits_on_one_screen(program: str) -> None:
+    lines = [line for line in program.splitlines() if line.strip()]
+    assert len(lines) <= LONGEST
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.slow
+def test_it_runs_from_an_empty_cache_and_finds_the_tumour(program: str, tmp_path: Path) -> None:
+    """With the user's own number of threads, as a script without a guard for other processes."""
+    (tmp_path / "first.py").write_text(f"import torch\ntorch.manual_seed(0)\n{program}{LOOK}")
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment |= {"MASKDIFF_CACHE": str(tmp_path / "cache"), "TQDM_DISABLE": "1"}
+    done = subprocess.run(
+        [sys.executable, "first.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (model, prevalence), (naive, _) = (
+        map(float, line.split()) for line in done.stdout.splitlines()
+    )
+    assert model > 3 * naive > 0 and model > 10 * prevalence
+    assert (tmp_path / "lesion.png").stat().st_size > 20_000
