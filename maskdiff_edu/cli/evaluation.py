@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ from maskdiff_edu.show import plot_comparison
 @reports_errors
 def choose(
     model: Annotated[str, typer.Option(help="A .safetensors file; its card is rewritten.")],
-    kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = "tumour",
+    kind: Annotated[Kind, typer.Option(help="Lesions to choose by.")] = Kind.tumour,
     n: Annotated[int, typer.Option("--n", min=1, help="Validation subjects.")] = 10,
     like: Annotated[
         str | None, typer.Option(help="Take over what was chosen for this model instead.")
@@ -63,7 +63,7 @@ def choose(
         return
     split = "validation"
     settings, rows = choose_settings(method, phantoms(split, kind, n, contrast))
-    chosen = Chosen(kind, split, n, seed, tuple(rows))
+    chosen = Chosen(kind.value, split, n, seed, tuple(rows))
     models.write_card(method.with_settings(settings), None, chosen=chosen)
     for row in rows[:5]:
         typer.echo(
@@ -117,8 +117,8 @@ def evaluate(
         subjects = {"data": [files.load for files in find_scans(data, contrast)]}
         controls, on_whom = [], {"data": data.name}
     else:
-        chosen = kinds or get_args(Kind)
-        subjects = {kind: phantoms(split, kind, n, contrast) for kind in chosen}
+        chosen = kinds or list(Kind)
+        subjects = {kind.value: phantoms(split, kind, n, contrast) for kind in chosen}
         controls = phantoms("validation", "healthy", n_validation, contrast)
     path, run = measure(out, method, subjects, controls, fpr=fpr, about=on_whom)
     summary = summarise_for_card(run)

@@ -4,6 +4,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,10 +19,21 @@ BAD_INPUT, INTERRUPTED = 2, 130  #: exit codes
 # What the library knows by these names; tests/test_cli.py compares.
 Contrast = Literal["t2", "t1"]
 Split = Literal["train", "validation", "test"]
-Kind = Literal["healthy", "tumour", "ms", "stroke", "subtle", "dark"]
 Preset = Literal[
     "ddpm", "ipm", "fpm", "fpm-cm", "ipm-paper", "fpm-cm-paper", "fpm-cm-released", "pddpm"
 ]
+
+
+class Kind(StrEnum):
+    """Kinds of subjects; no Literal, since typer takes no list of these."""
+
+    healthy = "healthy"
+    tumour = "tumour"
+    ms = "ms"
+    stroke = "stroke"
+    subtle = "subtle"
+    dark = "dark"
+
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Results go here; other files are kept.")]
 Model = Annotated[str, typer.Option(help="A shipped model, intensity, or a .safetensors file.")]

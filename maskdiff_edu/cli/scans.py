@@ -113,7 +113,7 @@ def phantom(
     out: OutFolder,
     n: Annotated[int, typer.Option("--n", min=1, help="How many subjects.")] = 4,
     split: Annotated[Split, typer.Option(help="Which subjects; splits never meet.")] = "test",
-    kind: Annotated[Kind, typer.Option(help="Healthy, or with lesions.")] = "healthy",
+    kind: Annotated[Kind, typer.Option(help="Healthy, or with lesions.")] = Kind.healthy,
     contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = "t2",
     slices: Annotated[
         int | None, typer.Option(min=2, max=80, help="Only so many around the middle.")

@@ -2,6 +2,7 @@
 
 from maskdiff_edu.training.checkpoints import available_models, load_pretrained
 from maskdiff_edu.training.config import (
+    N_SUBJECTS,
     PRESETS,
     TrainConfig,
     make_corruption,
@@ -14,6 +15,7 @@ from maskdiff_edu.training.loop import Step, fit, train
 from maskdiff_edu.training.pool import Pool, SlicePool
 
 __all__ = [
+    "N_SUBJECTS",
     "PRESETS",
     "Noised",
     "Pool",
