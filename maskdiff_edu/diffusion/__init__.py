@@ -21,7 +21,7 @@ from maskdiff_edu.diffusion.masks import (
     draw_patches,
     no_corruption,
 )
-from maskdiff_edu.diffusion.noise import fractal_noise, gaussian_noise
+from maskdiff_edu.diffusion.noise import Octaves, fractal_noise, gaussian_noise
 from maskdiff_edu.diffusion.objectives import as_x_0, draw_t, loss, target, to_x_0
 from maskdiff_edu.diffusion.sampling import (
     add_noise,
@@ -49,6 +49,7 @@ __all__ = [
     "BandSettings",
     "Corruption",
     "FPMCutMix",
+    "Octaves",
     "PatchSettings",
     "Schedule",
     "UNet",
