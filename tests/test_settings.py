@@ -24,11 +24,12 @@ from maskdiff_edu.diffusion import (
     PatchSettings,
     Schedule,
     UNetConfig,
+    Walk,
     ddim_step,
     fractal_noise,
-    reconstruct,
 )
 from maskdiff_edu.diffusion.objectives import box_grid, draw_box
+from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.diffusion.unet import Attention
 from maskdiff_edu.errors import SettingsError, require_number, require_rise
 from maskdiff_edu.training import PRESETS, TrainConfig, make_corruption
@@ -165,7 +166,9 @@ def test_fractal_noise_within_its_ranges_is_finite(octaves):
 def test_a_step_of_another_eta_is_refused(eta):
     x_t, t = torch.zeros(1, 1, 4, 4), torch.tensor([100])
     with pytest.raises(ValueError, match=r"eta: expected a number in 0\.\.1, got"):
-        ddim_step(x_t, x_t, t, t - 1, SCHEDULE, eta=eta, eps=x_t)
+        ddim_step(x_t, x_t, t, t - 1, SCHEDULE, fresh=(eta, x_t))
+    with pytest.raises(ValueError, match=r"eta: expected a number in 0\.\.1, got"):
+        Walk([100, 50], eta)
 
 
 @pytest.mark.parametrize("side", [0, -1, -48])
@@ -174,9 +177,8 @@ def test_a_box_without_pixels_is_refused(side):
         box_grid(96, 96, side)
     with pytest.raises(ValueError, match="at least 1 pixel"):
         draw_box((2, 96, 96), side)
-    if side:  # 0 is the whole slice here
-        with pytest.raises(ValueError, match="at least 1 pixel"):
-            reconstruct(lambda x_t, t: x_t, torch.zeros(1, 1, 16, 16), 100, SCHEDULE, box=side)
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        by_boxes(lambda x_t, t: x_t, torch.zeros(1, 1, 16, 16), side)
 
 
 # Networks and detectors

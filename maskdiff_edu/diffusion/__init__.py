@@ -24,6 +24,7 @@ from maskdiff_edu.diffusion.masks import (
 from maskdiff_edu.diffusion.noise import Octaves, fractal_noise, gaussian_noise
 from maskdiff_edu.diffusion.objectives import as_x_0, draw_t, loss, target, to_x_0
 from maskdiff_edu.diffusion.sampling import (
+    Walk,
     add_noise,
     ddim_step,
     ddpm_step,
@@ -54,6 +55,7 @@ __all__ = [
     "Schedule",
     "UNet",
     "UNetConfig",
+    "Walk",
     "add_noise",
     "apply_bands",
     "apply_patches",
