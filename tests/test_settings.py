@@ -32,7 +32,7 @@ from maskdiff_edu.diffusion.objectives import box_grid, draw_box
 from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.diffusion.unet import Attention
 from maskdiff_edu.errors import SettingsError, require_number, require_rise
-from maskdiff_edu.training import PRESETS, TrainConfig, make_corruption
+from maskdiff_edu.training import PRESETS, Saving, TrainConfig, make_corruption
 
 FIELDS = typing.get_type_hints(TrainConfig)
 NUMBERS = [name for name, kind in FIELDS.items() if kind in (int, float)]
@@ -179,6 +179,12 @@ def test_a_box_without_pixels_is_refused(side):
         draw_box((2, 96, 96), side)
     with pytest.raises(ValueError, match="at least 1 pixel"):
         by_boxes(lambda x_t, t: x_t, torch.zeros(1, 1, 16, 16), side)
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, None])
+def test_a_training_is_saved_every_so_many_whole_steps(every):
+    with pytest.raises(SettingsError, match="every"):
+        Saving("model", every=every)
 
 
 # Networks and detectors

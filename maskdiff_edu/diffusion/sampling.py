@@ -194,7 +194,8 @@ def by_boxes(model: Model, x_0: Tensor, side: int) -> Model:
     >>> reconstruct(by_boxes(model, x_0, side=48), x_0, 150, Schedule.cosine()).shape
     torch.Size([2, 1, 96, 96])
     """
-    boxes = box_grid(*x_0.shape[-2:], side, x_0.device)  # (boxes, h, w)
+    h, w = x_0.shape[-2:]
+    boxes = box_grid(h, w, side, x_0.device)  # (boxes, h, w)
 
     def answer(x_t: Tensor, t: Tensor) -> Tensor:
         x_0_hat = x_0
