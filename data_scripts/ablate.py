@@ -43,6 +43,7 @@ from maskdiff_edu.files import write_atomic
 from maskdiff_edu.scans import Slices, to_slices
 from maskdiff_edu.training import (
     PRESETS,
+    Saving,
     SlicePool,
     TrainConfig,
     load_pretrained,
@@ -197,7 +198,8 @@ def run(
     pool = SlicePool(cohort_seeds("train", n=variant.subjects))
     start = load_pretrained(CHECKPOINTS / variant.start / CHECKPOINT)[0] if variant.start else None
     folder = CHECKPOINTS / variant.name
-    steps = train(config, pool, corrupt=variant.corrupt, start=start, out=folder, resume=True)
+    saving = Saving(folder, resume=True)
+    steps = train(config, pool, corrupt=variant.corrupt, start=start, out=saving)
     began, losses, curve = time.perf_counter(), [], {}
     for step in tqdm(steps, total=config.steps, desc=variant.name, mininterval=30):
         losses.append(float(step.loss))

@@ -31,7 +31,7 @@ from maskdiff_edu.evaluation import Grid, measure
 from maskdiff_edu.evaluation.results import GroupScores, SubjectScores, load_run
 from maskdiff_edu.evaluation.runs import write_numbers
 from maskdiff_edu.scans import Slices, find_scans, intensity
-from maskdiff_edu.training import PRESETS, fit
+from maskdiff_edu.training import PRESETS, Saving, fit
 from maskdiff_edu.training.loop import MODEL
 from maskdiff_edu.training.pool import vary_slices
 
@@ -140,7 +140,7 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
         out = TRAINED / "people" / f"{name}-seed{seed}"
         if not (out / MODEL).exists():
             about = {"method": name, "command": "python data_scripts/run_real.py people FOLDER"}
-            fit(config, pool, out=out, about=about, resume=True)
+            fit(config, pool, out=Saving(out, resume=True), about=about)
         detector = build_method(out / MODEL, precision="auto").detector
         first = RESULTS / "people" / f"{name}-seed0.json"
         if seed:  # as chosen for the first seed

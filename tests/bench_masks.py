@@ -125,7 +125,7 @@ def fpm_by_loop(
 
 def fractal_by_loop(b: int, rng: np.random.Generator) -> np.ndarray:
     """Fractal noise, a field at a time; the spectrum's gain is the library's."""
-    gain = octave_spectrum(96, 96, 6, 0.8, 64).sqrt().numpy()
+    gain = octave_spectrum(96, 96).sqrt().numpy()
     noise = np.empty((b, 1, 96, 96), np.float32)
     for i in range(b):
         white = rng.standard_normal((96, 96), dtype=np.float32)

@@ -137,8 +137,8 @@ def test_the_reconstruction_is_that_of_the_diffusion_module():
     found = make_ddpm(t=[100, 300], draws=3, seed=5).detect(slices).reconstruction
     generator = torch.Generator().manual_seed(5)
     expected = reconstruct(
-        linear_model, slices.images, [100, 300], Schedule.cosine(),
-        draws=3, noise=gaussian_noise, generator=generator,
+        linear_model, slices.images, [100] * 3 + [300] * 3, Schedule.cosine(),
+        noise=gaussian_noise, generator=generator,
     )  # fmt: skip
     torch.testing.assert_close(found, expected.where(slices.brain_masks, -1))
 

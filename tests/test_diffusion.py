@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from maskdiff_edu.diffusion import (
     Schedule,
+    Walk,
     add_noise,
     as_x_0,
     ddim_step,
@@ -24,6 +25,7 @@ from maskdiff_edu.diffusion import (
     reconstruct_by_chain,
     sample,
 )
+from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.errors import SettingsError
 
 both_schedules = pytest.mark.parametrize("name", ["linear", "cosine"])
@@ -119,10 +121,11 @@ def test_ddim_step_follows_diffusers(name, stride, eta):
         for i in range(1000)
     ]
     schedule = getattr(Schedule, name)(dtype=torch.float64)
-    ours = ddim_step(x_0, x_t, t, t - stride, schedule, eta=eta, eps=eps)
+    fresh = (eta, eps) if eta else None
+    ours = ddim_step(x_0, x_t, t, t - stride, schedule, fresh)
     assert_close(ours, torch.cat(steps), rtol=1e-9, atol=1e-9)
     # The coefficient of x_0 is a difference of nearly equal numbers, which float32 cannot hold.
-    in_float32 = ddim_step(x_0, x_t, t, t - stride, getattr(Schedule, name)(), eta=eta, eps=eps)
+    in_float32 = ddim_step(x_0, x_t, t, t - stride, getattr(Schedule, name)(), fresh)
     assert_close(in_float32, torch.cat(steps), rtol=1e-5, atol=1e-6)
 
 
@@ -130,14 +133,14 @@ def test_ddim_step_follows_diffusers(name, stride, eta):
 def test_ddpm_is_ddim_with_eta_one(name):
     x_0, x_t, eps, t = every_t()
     schedule = getattr(Schedule, name)(dtype=torch.float64)
-    stochastic = ddim_step(x_0, x_t, t, t - 1, schedule, eta=1.0, eps=eps)
+    stochastic = ddim_step(x_0, x_t, t, t - 1, schedule, fresh=(1.0, eps))
     assert_close(stochastic, ddpm_step(x_0, x_t, t, eps, schedule))
 
 
-def test_ddim_with_eta_needs_noise():
-    x_0, x_t, _, t = every_t()
-    with pytest.raises(ValueError, match="eps: expected fresh noise"):
-        ddim_step(x_0, x_t, t, t - 1, Schedule.linear(), eta=0.5)
+def test_no_fresh_noise_is_that_of_eta_zero():
+    x_0, x_t, eps, t = every_t()
+    fixed = ddim_step(x_0, x_t, t, t - 1, Schedule.linear())
+    assert_close(ddim_step(x_0, x_t, t, t - 1, Schedule.linear(), (0.0, eps)), fixed)
 
 
 NOISES = {"gaussian": gaussian_noise, "fractal": fractal_noise}
@@ -193,7 +196,7 @@ def test_sampling_with_a_perfect_model_returns_its_image():
     schedule = Schedule.cosine()
     for eta in (0.0, 1.0):
         *_, (t, x_t, x_0_hat) = sample(
-            lambda x, t: image, torch.randn(image.shape), range(999, -1, -50), schedule, eta=eta
+            lambda x, t: image, torch.randn(image.shape), Walk(range(999, -1, -50), eta), schedule
         )
         assert t == 49 and torch.equal(x_0_hat, image)
         assert not torch.equal(x_t, image)
@@ -223,9 +226,9 @@ def test_times_that_do_not_fall_are_refused(times):
 
 def test_reconstruct_averages_over_draws_and_times():
     schedule, model = Schedule.cosine(), Recorder()
-    x_0 = torch.rand(3, 1, 32, 32)
-    x_0_hat = reconstruct(model, x_0, [100, 200], schedule, draws=3, generator=torch.manual_seed(1))
-    assert [t.unique().item() for _, t in model.seen] == [100] * 3 + [200] * 3
+    x_0, times = torch.rand(3, 1, 32, 32), [100] * 3 + [200] * 3
+    x_0_hat = reconstruct(model, x_0, times, schedule, generator=torch.manual_seed(1))
+    assert [t.unique().item() for _, t in model.seen] == times
     assert_close(x_0_hat, torch.stack([0.5 * x_t for x_t, _ in model.seen]).mean(0))
     eps = fractal_noise(x_0.shape, generator=torch.manual_seed(1))
     assert_close(model.seen[0][0], add_noise(x_0, torch.full((3,), 100), eps, schedule))
@@ -236,7 +239,7 @@ def test_reconstruct_puts_the_answers_inside_the_boxes_together():
     """Each is asked for with the rest of the slice as it is, without noise."""
     x_0 = torch.rand(2, 1, 32, 32, generator=torch.manual_seed(0))
     model = Recorder()
-    x_0_hat = reconstruct(model, x_0, 100, Schedule.linear(), box=16)
+    x_0_hat = reconstruct(by_boxes(model, x_0, 16), x_0, 100, Schedule.linear())
     assert len(model.seen) == 4
     for (x_t, _), (top, left) in zip(model.seen, product((0, 16), repeat=2), strict=True):
         box = (..., slice(top, top + 16), slice(left, left + 16))
@@ -247,7 +250,8 @@ def test_reconstruct_puts_the_answers_inside_the_boxes_together():
 def test_reconstruct_turns_predictions_into_images_box_by_box():
     model, schedule = Recorder(), Schedule.linear()
     x_0 = torch.rand(2, 1, 32, 32)
-    x_0_hat = reconstruct(as_x_0(model, "v", schedule), x_0, 100, schedule, box=32)
+    boxed = by_boxes(as_x_0(model, "v", schedule), x_0, 32)
+    x_0_hat = reconstruct(boxed, x_0, 100, schedule)
     (x_t, t) = model.seen[0]
     assert_close(x_0_hat, objectives.to_x_0("v", 0.5 * x_t, x_t, t, schedule))
 
@@ -276,7 +280,8 @@ def test_no_gradients_are_kept_and_the_dtype_stays(call):
     if call == "chain":
         x_0_hat = reconstruct_by_chain(model, x_0, [200, 100], schedule)
     else:
-        x_0_hat = reconstruct(model, x_0, 200, schedule, box=16 if call == "boxes" else 0)
+        asked = by_boxes(model, x_0, 16) if call == "boxes" else model
+        x_0_hat = reconstruct(asked, x_0, 200, schedule)
     assert not x_0_hat.requires_grad and x_0_hat.dtype == torch.float64
     for _, x_t, x_0_hat in sample(model, x_0, [200, 100], schedule):
         assert not x_0_hat.requires_grad and x_t.dtype == x_0_hat.dtype == torch.float64
@@ -289,7 +294,7 @@ def test_images_keep_their_dtype(dtype):
     t, schedule = torch.tensor([10, 500]), Schedule.linear()
     x_t = add_noise(x_0, t, eps, schedule)
     mean, variance = posterior(x_0, x_t, t, schedule)
-    step = ddim_step(x_0, x_t, t, t - 1, schedule, eta=0.5, eps=eps)
+    step = ddim_step(x_0, x_t, t, t - 1, schedule, fresh=(0.5, eps))
     assert {x.dtype for x in (x_t, mean, variance, step)} == {dtype}
 
 
@@ -301,10 +306,10 @@ def test_reconstruct_takes_one_t_and_another_noise():
     assert_close(model.seen[0][0], add_noise(x_0, torch.zeros(2).long(), eps, schedule))
 
 
-@pytest.mark.parametrize("t, draws", [([], 1), (100, 0), (-1, 1), ([10, 1000], 1)])
-def test_reconstruct_refuses_to_average_nothing(t, draws):
-    with pytest.raises(ValueError, match="and at least one draw"):
-        reconstruct(Recorder(), torch.zeros(1, 1, 32, 32), t, Schedule.linear(), draws=draws)
+@pytest.mark.parametrize("t", [[], [100] * 0, -1, [10, 1000]])
+def test_reconstruct_refuses_to_average_nothing(t):
+    with pytest.raises(ValueError, match=r"t: expected one time or more in 0\.\.999, got"):
+        reconstruct(Recorder(), torch.zeros(1, 1, 32, 32), t, Schedule.linear())
 
 
 def test_reconstruct_by_chain_starts_from_the_noised_scan():
@@ -323,16 +328,14 @@ def test_reconstruct_by_chain_starts_from_the_noised_scan():
 def test_the_chain_goes_on_as_sample_does(eta):
     """With the same noise, generator and eta."""
     schedule, x_0 = Schedule.cosine(), torch.rand(2, 1, 32, 32)
-    options = {"eta": eta, "noise": fractal_noise}
+    walk, options = Walk([200, 100, 0], eta), {"noise": fractal_noise}
     generator = seeded(1)
-    x_0_hat = reconstruct_by_chain(
-        Recorder(), x_0, [200, 100, 0], schedule, generator=generator, **options
-    )
+    x_0_hat = reconstruct_by_chain(Recorder(), x_0, walk, schedule, generator=generator, **options)
     generator = seeded(1)
     eps = fractal_noise(x_0.shape, generator=generator)
     x_t = add_noise(x_0, torch.full((2,), 200), eps, schedule)
-    walk = sample(Recorder(), x_t, [200, 100, 0], schedule, generator=generator, **options)
-    *_, (_, _, expected) = walk
+    stops = sample(Recorder(), x_t, walk, schedule, generator=generator, **options)
+    *_, (_, _, expected) = stops
     assert_close(x_0_hat, expected)
 
 

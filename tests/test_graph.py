@@ -19,7 +19,15 @@ from train_discs import CONFIG, Discs
 
 from maskdiff_edu.devices import Processes
 from maskdiff_edu.diffusion import no_corruption
-from maskdiff_edu.training import PRESETS, batches, graph, hide_and_noise, make_schedule, train
+from maskdiff_edu.training import (
+    PRESETS,
+    Saving,
+    batches,
+    graph,
+    hide_and_noise,
+    make_schedule,
+    train,
+)
 from maskdiff_edu.training import state as training_state
 from maskdiff_edu.training.state import TrainState
 
@@ -102,10 +110,10 @@ def test_rates_in_tensors_are_those_of_the_cpu(recorder, monkeypatch):
 
 def test_a_recorded_training_goes_on_as_it_would_have(recorder, tmp_path):
     losses, whole = run()
-    steps = train(SHORT, Discs(), start=SMALL, device="cpu", out=tmp_path, save_every=1)
+    steps = train(SHORT, Discs(), start=SMALL, device="cpu", out=Saving(tmp_path, every=1))
     list(itertools.islice(steps, 3))
     steps.close()
-    rest, resumed = run(out=tmp_path, resume=True)
+    rest, resumed = run(out=Saving(tmp_path, resume=True))
     assert_close(rest, losses[3:], rtol=0, atol=0)
     assert_same_bits(resumed, whole)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from maskdiff_edu.diffusion import fractal_noise, gaussian_noise
+from maskdiff_edu.diffusion import Octaves, fractal_noise, gaussian_noise
 
 KINDS = pytest.mark.parametrize("noise", [gaussian_noise, fractal_noise])
 
@@ -46,9 +46,7 @@ def test_fractal_spectrum_is_the_sum_of_its_octaves(h, w):
     fields = draw(
         fractal_noise,
         (2000, 1, h, w),
-        octaves=3,
-        persistence=0.5,
-        base_period=32,
+        octaves=Octaves(count=3, persistence=0.5, base_period=32),
         dtype=torch.double,
     )
     rows, columns = np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")

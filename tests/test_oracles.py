@@ -53,7 +53,7 @@ def test_averaging_noisings_goes_below_the_mmse(draws):
     generator = torch.Generator().manual_seed(0)
     x_0, t = gaussian_images(3000, generator), 250
     x_0_hat = reconstruct(
-        ideal_answer, x_0, t, SCHEDULE, draws=draws, noise=gaussian_noise, generator=generator
+        ideal_answer, x_0, [t] * draws, SCHEDULE, noise=gaussian_noise, generator=generator
     )
     mmse = ideal_error(t)
     shrunk = SCHEDULE.snr(t) * mmse  # share of x_0 that the answer keeps

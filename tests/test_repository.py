@@ -108,11 +108,11 @@ def test_every_module_stands_in_the_table_of_the_house(root: Path) -> None:
 
 
 def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
-    """Commands apart: each of their options is one."""
+    """Four commands, whose options each are one, and the figure that chapters build most with."""
     many = []
     for path in root.glob("maskdiff_edu/**/*.py"):
         for node in ast.walk(ast.parse(read(path))):
-            if isinstance(node, ast.FunctionDef) and path.parent.name != "cli":
+            if isinstance(node, ast.FunctionDef):
                 names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
                 if len([name for name in names if name not in ("self", "cls")]) > 6:
                     many.append(f"{path.name}: {node.name}")

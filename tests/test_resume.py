@@ -15,7 +15,7 @@ from train_discs import CONFIG, Discs
 from maskdiff_edu.diffusion import FPM, IPM, PatchSettings, UNet, UNetConfig, no_corruption
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.scans import ScanFiles
-from maskdiff_edu.training import SlicePool, TrainConfig, fit, train
+from maskdiff_edu.training import Saving, SlicePool, TrainConfig, fit, train
 from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint
 from maskdiff_edu.training.loop import CHECKPOINT
 
@@ -44,8 +44,8 @@ def run(config, folder, pool=None, start=START, **options):
     return [step.number for step in steps]
 
 
-def go_on(folder, **options):
-    return run(THREE, folder, resume=True, **options)
+def go_on(folder, config=THREE, **options):
+    return run(config, Saving(folder, resume=True), **options)
 
 
 # Another pool, another mask, another start
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_before_goes_on(checkpoint):
     folder = checkpoint(about=as_before)
     other = replace(THREE, patches="paper")
     with pytest.raises(CheckpointError, match="was trained with patches='broad', not 'paper'"):
-        run(other, folder, resume=True)
+        go_on(folder, other)
     assert go_on(folder, pool=Named("new")) == [3]
 
 
@@ -260,13 +260,13 @@ def test_a_hostile_gradient_scale_is_refused(tmp_path, change):
     tensors, about = load_checkpoint(path)
     save_checkpoint(path, tensors, about | {"scaler": about["scaler"] | change})
     with pytest.raises(CheckpointError, match=r"not a whole training checkpoint.*scaler"):
-        run(replace(half, steps=3), tmp_path, resume=True)
+        go_on(tmp_path, replace(half, steps=3))
 
 
 def test_fewer_steps_than_were_done_are_refused(tmp_path):
     run(THREE, tmp_path)
     with pytest.raises(CheckpointError, match="has done 3 steps, expected at most the 2"):
-        run(TWO, tmp_path, resume=True)
+        go_on(tmp_path, TWO)
     assert go_on(tmp_path) == []
 
 

@@ -20,17 +20,19 @@ from maskdiff_edu.diffusion import (
     RELEASED_BANDS,
     RELEASED_PATCHES,
     BandSettings,
+    Octaves,
     PatchSettings,
     Schedule,
     UNetConfig,
+    Walk,
     ddim_step,
     fractal_noise,
-    reconstruct,
 )
 from maskdiff_edu.diffusion.objectives import box_grid, draw_box
+from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.diffusion.unet import Attention
 from maskdiff_edu.errors import SettingsError, require_number, require_rise
-from maskdiff_edu.training import PRESETS, TrainConfig, make_corruption
+from maskdiff_edu.training import PRESETS, Saving, TrainConfig, make_corruption
 
 FIELDS = typing.get_type_hints(TrainConfig)
 NUMBERS = [name for name, kind in FIELDS.items() if kind in (int, float)]
@@ -142,22 +144,21 @@ def test_bands_that_cannot_be_drawn(wrong):
 
 
 @given(
-    name=st.sampled_from(["octaves", "persistence", "base_period"]),
+    name=st.sampled_from(["count", "persistence", "base_period"]),
     value=st.one_of(NONSENSE, st.just(0.5), st.integers(1000)),
 )
 def test_fractal_noise_is_finite_or_refused(name, value):
     if name == "persistence" and value in (0.5, True):
         value = 1.5
-    with pytest.raises(ValueError, match=f"{name} must be"):
-        fractal_noise((1, 1, 32, 32), **{name: value})
+    with pytest.raises(ValueError, match=f"{name}"):
+        fractal_noise((1, 1, 32, 32), Octaves(**{name: value}))
 
 
 @given(
-    octaves=st.integers(1, 16), persistence=st.floats(0, 1), base_period=st.floats(1, 128)
+    octaves=st.builds(Octaves, st.integers(1, 16), st.floats(0, 1), st.floats(1, 128))
 )  # fmt: skip
-def test_fractal_noise_within_its_ranges_is_finite(octaves, persistence, base_period):
-    options = {"octaves": octaves, "persistence": persistence, "base_period": base_period}
-    eps = fractal_noise((1, 1, 32, 32), **options, generator=torch.manual_seed(0))
+def test_fractal_noise_within_its_ranges_is_finite(octaves):
+    eps = fractal_noise((1, 1, 32, 32), octaves, generator=torch.manual_seed(0))
     assert eps.isfinite().all() and eps.std() > 0.01
 
 
@@ -165,7 +166,9 @@ def test_fractal_noise_within_its_ranges_is_finite(octaves, persistence, base_pe
 def test_a_step_of_another_eta_is_refused(eta):
     x_t, t = torch.zeros(1, 1, 4, 4), torch.tensor([100])
     with pytest.raises(ValueError, match=r"eta: expected a number in 0\.\.1, got"):
-        ddim_step(x_t, x_t, t, t - 1, SCHEDULE, eta=eta, eps=x_t)
+        ddim_step(x_t, x_t, t, t - 1, SCHEDULE, fresh=(eta, x_t))
+    with pytest.raises(ValueError, match=r"eta: expected a number in 0\.\.1, got"):
+        Walk([100, 50], eta)
 
 
 @pytest.mark.parametrize("side", [0, -1, -48])
@@ -174,9 +177,14 @@ def test_a_box_without_pixels_is_refused(side):
         box_grid(96, 96, side)
     with pytest.raises(ValueError, match="at least 1 pixel"):
         draw_box((2, 96, 96), side)
-    if side:  # 0 is the whole slice here
-        with pytest.raises(ValueError, match="at least 1 pixel"):
-            reconstruct(lambda x_t, t: x_t, torch.zeros(1, 1, 16, 16), 100, SCHEDULE, box=side)
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        by_boxes(lambda x_t, t: x_t, torch.zeros(1, 1, 16, 16), side)
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, None])
+def test_a_training_is_saved_every_so_many_whole_steps(every):
+    with pytest.raises(SettingsError, match="every"):
+        Saving("model", every=every)
 
 
 # Networks and detectors

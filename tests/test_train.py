@@ -35,6 +35,7 @@ from maskdiff_edu.diffusion import (
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.training import (
     PRESETS,
+    Saving,
     SlicePool,
     TrainConfig,
     available_models,
@@ -406,17 +407,18 @@ def test_settings_that_make_no_sense(settings):
 def test_more_steps_go_on_and_a_finished_training_has_none_left(tmp_path):
     run(replace(CONFIG, steps=2), out=tmp_path)
     more = replace(CONFIG, steps=4)
-    again = list(train(more, Discs(), device="cpu", out=tmp_path, resume=True))
+    again = list(train(more, Discs(), device="cpu", out=Saving(tmp_path, resume=True)))
     assert [step.number for step in again] == [3, 4]
-    assert list(train(more, Discs(), device="cpu", out=tmp_path, resume=True)) == []
+    assert list(train(more, Discs(), device="cpu", out=Saving(tmp_path, resume=True))) == []
     restarted = next(train(more, Discs(), device="cpu", out=tmp_path))
     assert restarted.number == 1
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path):
     run(replace(CONFIG, steps=1), out=tmp_path)
+    again = Saving(tmp_path, resume=True)
     with pytest.raises(CheckpointError, match=r"trained with lr=0\.001, not 0\.5"):
-        next(train(replace(CONFIG, lr=0.5), Discs(), device="cpu", out=tmp_path, resume=True))
+        next(train(replace(CONFIG, lr=0.5), Discs(), device="cpu", out=again))
 
 
 @pytest.mark.parametrize("what", ["moment", "step", "settings"])
@@ -433,26 +435,26 @@ def test_resuming_from_a_file_made_to_harm_is_refused(tmp_path, what):
         about["train"] = []
     save_checkpoint(path, tensors, about)
     with pytest.raises(CheckpointError, match="not a whole training checkpoint"):
-        run(replace(CONFIG, steps=CONFIG.steps + 1), out=tmp_path, start=SMALL, resume=True)
+        run(replace(CONFIG, steps=CONFIG.steps + 1), out=Saving(tmp_path, resume=True), start=SMALL)
 
 
 def test_resuming_from_a_file_without_the_optimiser_is_refused(tmp_path):
     fit(replace(CONFIG, steps=1), Discs(), out=tmp_path, device="cpu")
     (tmp_path / "model.safetensors").rename(tmp_path / CHECKPOINT)
     with pytest.raises(CheckpointError, match="not a whole training checkpoint"):
-        next(train(CONFIG, Discs(), device="cpu", out=tmp_path, resume=True))
+        next(train(CONFIG, Discs(), device="cpu", out=Saving(tmp_path, resume=True)))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_stopped_at_any_step_it_ends_in_the_same_bits(tmp_path, precision):
     config = replace(CONFIG, steps=6, precision=precision)
-    options = {"start": SMALL, "save_every": 1}
-    losses, whole = run(config, **options)
+    losses, whole = run(config, start=SMALL)
     for stop in (1, 4):
-        steps = train(config, Discs(), device="cpu", out=tmp_path / str(stop), **options)
+        saving = Saving(tmp_path / str(stop), every=1)
+        steps = train(config, Discs(), start=SMALL, device="cpu", out=saving)
         list(itertools.islice(steps, stop))
         steps.close()
-        rest, resumed = run(config, out=tmp_path / str(stop), resume=True, **options)
+        rest, resumed = run(config, start=SMALL, out=replace(saving, resume=True))
         assert_close(rest, losses[stop:], rtol=0, atol=0)
         assert_same_bits(resumed, whole)
 
@@ -576,5 +578,6 @@ def test_fit_leaves_a_model_with_its_card_and_other_files_alone(tmp_path):
     assert json.loads((tmp_path / "model.json").read_text()) == card
     names = {"notes.txt", CHECKPOINT, "model.safetensors", "model.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    again = fit(config, Discs(), out=tmp_path, resume=True, device="cpu")  # nothing left to do
+    saving = Saving(tmp_path, resume=True)
+    again = fit(config, Discs(), out=saving, device="cpu")  # nothing left to do
     assert_same_bits(weights(again), expected)

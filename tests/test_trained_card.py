@@ -10,7 +10,7 @@ import torch
 from train_discs import CONFIG, Discs, small_network
 
 from maskdiff_edu.diffusion import IPM, no_corruption
-from maskdiff_edu.training import TrainConfig, fit, load_pretrained
+from maskdiff_edu.training import Saving, TrainConfig, fit, load_pretrained
 from maskdiff_edu.training.checkpoints import checksum, load_checkpoint, save_checkpoint
 from maskdiff_edu.training.loop import CHECKPOINT
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_of_before_with_settings_of_the_pool_goes_on(tmp_path):
     tensors, about = load_checkpoint(tmp_path / CHECKPOINT)
     about["train"] |= {"n_subjects": 300, "contrast": "t2"}
     save_checkpoint(tmp_path / CHECKPOINT, tensors, about)
-    options = {"start": small_network(), "device": "cpu", "out": tmp_path, "resume": True}
-    fit(replace(ONE, steps=2), Discs(), **options)
+    saving = Saving(tmp_path, resume=True)
+    fit(replace(ONE, steps=2), Discs(), start=small_network(), device="cpu", out=saving)
     card = json.loads((tmp_path / "model.json").read_text())
     assert card["step"] == 2 and "n_subjects" not in card["train"]

@@ -21,7 +21,7 @@ import torch._dynamo  # imported by the first optimiser, for seconds: here once 
 
 from maskdiff_edu import files
 from maskdiff_edu.diffusion import UNet, UNetConfig
-from maskdiff_edu.training import PRESETS, checkpoints, train
+from maskdiff_edu.training import PRESETS, Saving, checkpoints, train
 from maskdiff_edu.training.batches import make_generator
 from maskdiff_edu.training.loop import CHECKPOINT
 
@@ -90,8 +90,8 @@ def _train_as_a_child(out, config, signs):
     try:
         files.open = SlowFile
         files.LEFTOVER_SECONDS = 0  # nobody else writes: what killed children left is cleared
-        options = {"start": small_network(), "device": "cpu", "resume": True, "save_every": 1}
-        for _ in train(config, Discs(), out=out, **options):
+        saving = Saving(out, every=1, resume=True)
+        for _ in train(config, Discs(), start=small_network(), device="cpu", out=saving):
             os.write(signs, b".")
         failed = 0
     except Exception:
@@ -105,5 +105,5 @@ if __name__ == "__main__":
     if kill:
         print(json.dumps(train_killed(out, config)))
         sys.exit()
-    for step in train(config, Discs(), device="cpu", out=out, resume=True, save_every=1):
+    for step in train(config, Discs(), device="cpu", out=Saving(out, every=1, resume=True)):
         print(f"step {step.number} {step.loss.item()}\n", end="", flush=True)  # one write

@@ -79,7 +79,8 @@ def train(
     try:
         pool.fill(pool.drawn(seed, config.steps, config.batch_size))
         about = {"method": preset, "command": command}
-        training.fit(config, pool, out=out, about=about, device=device, resume=resume)
+        saving = training.Saving(out, resume=resume)
+        training.fit(config, pool, out=saving, about=about, device=device)
     except KeyboardInterrupt as interruption:
         there = checkpoint.exists()
         say(f"interrupted: {f'go on from {checkpoint} with --resume' if there else 'nothing kept'}")

@@ -19,7 +19,7 @@ from maskdiff_edu.detection import anomaly
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
-from maskdiff_edu.diffusion.sampling import Model, Noise
+from maskdiff_edu.diffusion.sampling import Model, Noise, by_boxes
 from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
 
@@ -179,25 +179,17 @@ class MaskedDDPM:
         device = self._prepare_model()
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
-        times, draws = self.settings.times, self.settings.draws
+        times = [t for t in self.settings.times for _ in range(self.settings.draws)]
         generator = torch.Generator().manual_seed(self.seed)
-        fields = [
-            self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator)
-            for _ in range(draws * len(times))
-        ]
+        fields = [self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator) for _ in times]
         x_0_hat = torch.empty_like(x_0)
         slices_done = progress.bar(total=len(x_0), desc=self.name, unit="slice", leave=False)
         with slices_done, autocast(device, precision):
             for rows in torch.arange(len(x_0)).split(self.batch_size):
-                x_0_hat[rows] = reconstruct(
-                    self.model,
-                    x_0[rows].to(device),
-                    times,
-                    schedule,
-                    draws=draws,
-                    box=self.box,
-                    noise=_deal(fields, rows),
-                ).cpu()
+                images = x_0[rows].to(device)
+                model = by_boxes(self.model, images, self.box) if self.box else self.model
+                noise = _deal(fields, rows)
+                x_0_hat[rows] = reconstruct(model, images, times, schedule, noise=noise).cpu()
                 slices_done.update(len(rows))
         return x_0_hat
 

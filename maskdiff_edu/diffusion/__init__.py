@@ -21,9 +21,10 @@ from maskdiff_edu.diffusion.masks import (
     draw_patches,
     no_corruption,
 )
-from maskdiff_edu.diffusion.noise import fractal_noise, gaussian_noise
+from maskdiff_edu.diffusion.noise import Octaves, fractal_noise, gaussian_noise
 from maskdiff_edu.diffusion.objectives import as_x_0, draw_t, loss, target, to_x_0
 from maskdiff_edu.diffusion.sampling import (
+    Walk,
     add_noise,
     ddim_step,
     ddpm_step,
@@ -49,10 +50,12 @@ __all__ = [
     "BandSettings",
     "Corruption",
     "FPMCutMix",
+    "Octaves",
     "PatchSettings",
     "Schedule",
     "UNet",
     "UNetConfig",
+    "Walk",
     "add_noise",
     "apply_bands",
     "apply_patches",

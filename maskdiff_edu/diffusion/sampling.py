@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -65,21 +66,21 @@ def ddim_step(
     t: Tensor,
     t_next: Tensor,
     schedule: Schedule,
-    *,
-    eta: float = 0.0,
-    eps: Tensor | None = None,
+    fresh: tuple[float, Tensor] | None = None,
 ) -> Tensor:
     """One step down from x_t to x_{t_next}, any distance; t_next = -1 is the clean image.
 
-    `t` and `t_next` are (b,) int64, t_next < t. With `eta` = 0 nothing is random; with 1 and
-    t_next = t - 1 it is `ddpm_step`. DDIM, arXiv 2010.02502, equations 12 and 16.
+    `t` and `t_next` are (b,) int64, t_next < t. Nothing is random unless there is `fresh` noise,
+    a pair (eta, eps): then a part of the noise in x_t gives way to eps, the more the larger eta.
+    With eta = 1 and t_next = t - 1 it is `ddpm_step`. DDIM, arXiv 2010.02502, equations 12 and 16.
 
-    Raises SettingsError if `eta` lies outside 0..1, or is not 0 and no fresh noise `eps` is given.
+    Raises SettingsError if eta lies outside 0..1.
+
+    >>> x_0_hat, x_t, eps = torch.zeros(2, 1, 8, 8), *torch.randn(2, 2, 1, 8, 8)
+    >>> t, t_next, schedule = torch.tensor([500, 900]), torch.tensor([100, -1]), Schedule.cosine()
+    >>> ddim_step(x_0_hat, x_t, t, t_next, schedule, fresh=(0.5, eps)).shape
+    torch.Size([2, 1, 8, 8])
     """
-    if not 0 <= eta <= 1:
-        raise SettingsError(f"eta: expected a number in 0..1, got {eta}")
-    if eta and eps is None:
-        raise SettingsError(f"eps: expected fresh noise like x_t for eta = {eta}, got none")
     signal = per_image(schedule.alphas_bar[t], x_t)
     noise = per_image(schedule.one_minus_alphas_bar[t], x_t)
     is_clean = per_image(t_next < 0, x_t) > 0  # (b, 1, 1, 1)
@@ -88,48 +89,65 @@ def ddim_step(
     noise_next = per_image(schedule.one_minus_alphas_bar[earlier], x_t).masked_fill(is_clean, 0.0)
 
     eps_hat = (x_t - signal.sqrt() * x_0_hat) / noise.sqrt()
-    if not eta or eps is None:
+    if fresh is None:
         return signal_next.sqrt() * x_0_hat + noise_next.sqrt() * eps_hat
+    eta, eps = fresh
+    _require_eta(eta)
     # Equation 16's sigma^2, rearranged so that float32 need not subtract nearly equal numbers.
     snr_ratio = signal / noise * noise_next / signal_next  # SNR at t over SNR at t_next
-    fresh = eta**2 * (1 - snr_ratio)  # share of the noise that is drawn anew
+    anew = eta**2 * (1 - snr_ratio)  # share of the noise that eps takes the place of
     kept = 1 - eta**2 + eta**2 * snr_ratio
-    mixed = kept.sqrt() * eps_hat + fresh.sqrt() * eps
+    mixed = kept.sqrt() * eps_hat + anew.sqrt() * eps
     return signal_next.sqrt() * x_0_hat + noise_next.sqrt() * mixed
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A way down from noise to a clean image: where it stops, and how random it is.
+
+    Raises SettingsError if `eta` lies outside 0..1.
+
+    >>> ddpm = Walk(range(999, -1, -1))  # a range alone does as well
+    >>> ddim = Walk(range(999, -1, -20), eta=0)
+    """
+
+    times: Sequence[int]  #: the stops, falling, as `range(T - 1, -1, -1)` does
+    eta: float = 1.0  #: 1 with a stop at every t is DDPM, 0 draws no noise on the way and is DDIM
+
+    def __post_init__(self) -> None:
+        _require_eta(self.eta)
 
 
 @torch.no_grad()
 def sample(
     model: Model,
     x_t: Tensor,
-    times: Sequence[int],
+    walk: Sequence[int] | Walk,
     schedule: Schedule,
     *,
-    eta: float = 1.0,
     noise: Noise = gaussian_noise,
     generator: torch.Generator | None = None,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Walk from x_t down to a clean image, yielding (t, x_t, x_0_hat) at each of `times`.
+    """Walk from x_t down to a clean image, yielding (t, x_t, x_0_hat) at each stop of the walk.
 
-    `x_t` (b, 1, h, w) is the image at times[0], pure noise if that is T-1; `times` falls, as
-    `range(T - 1, -1, -1)` does. The last x_0_hat is the sample. `eta` = 1 over every t is DDPM,
-    0 is DDIM. `noise` should be the kind that the model was trained with. The model answers x_0:
-    one that answers eps or v goes in as `as_x_0(model, "eps", schedule)`.
+    `x_t` (b, 1, h, w) is the image at the first stop, pure noise if that is T-1. The last x_0_hat
+    is the sample. Times alone stand for a `Walk` with fresh noise on the way, as DDPM's;
+    `Walk(times, eta=0)` is DDIM. `noise` should be the kind that the model was trained with. The
+    model answers x_0: one that answers eps or v goes in as `as_x_0(model, "eps", schedule)`.
 
-    Raises SettingsError if `times` does not fall or leaves 0..T-1.
+    Raises SettingsError if the times do not fall or leave 0..T-1.
 
     >>> model, x_t = (lambda x_t, t: 0.5 * x_t), torch.randn(2, 1, 96, 96)
     >>> [t for t, x_t, x_0_hat in sample(model, x_t, range(999, -1, -250), Schedule.cosine())]
     [999, 749, 499, 249]
     """
-    times = _require_falling(times, schedule)
+    times, eta = _stops(walk, schedule)
     for t, t_next in zip(times, [*times[1:], -1], strict=True):
         x_0_hat = model(x_t, _full(t, x_t))
         yield t, x_t, x_0_hat
         if t_next >= 0:
-            eps = _like(noise, x_t, generator) if eta else None
-            t_now, t_then = _full(t, x_t), _full(t_next, x_t)
-            x_t = ddim_step(x_0_hat, x_t, t_now, t_then, schedule, eta=eta, eps=eps)
+            fresh = (eta, _like(noise, x_t, generator)) if eta else None
+            x_t = ddim_step(x_0_hat, x_t, _full(t, x_t), _full(t_next, x_t), schedule, fresh)
 
 
 @torch.no_grad()
@@ -139,55 +157,66 @@ def reconstruct(
     t: int | Sequence[int],
     schedule: Schedule,
     *,
-    draws: int = 1,
-    box: int = 0,
     noise: Noise = fractal_noise,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """The pseudo-healthy x_0_hat (b, 1, h, w): noise the scan to t, denoise it in one step.
 
-    Averages over `draws` independent noisings at each of the times `t`: every draw hides something
-    else, so the average of many is closer to the scan than the best single answer can be. No mask
-    is used here. arXiv 2305.19867, with one t and one draw.
+    Of several times `t` each gets a noising of its own, and the answers are averaged: four draws
+    at 150 are `[150] * 4`. Every draw hides something else, so the average of many is closer to
+    the scan than the best single answer can be. No mask is used here. arXiv 2305.19867, with one
+    t and one draw.
 
-    With a `box` of so many pixels a side, only one box of the slice is noised at a time and the
-    answers inside the boxes are put together, as pDDPM does (arXiv 2303.03758): for a model that
-    was trained so. What lies outside the box the model sees without noise, lesions too.
-
-    Raises SettingsError if there is nothing to average, or a time lies outside 0..T-1.
+    Raises SettingsError if there is no time, or one outside 0..T-1.
 
     >>> model, x_0 = (lambda x_t, t: 0.5 * x_t), torch.zeros(2, 1, 96, 96)
-    >>> reconstruct(model, x_0, [100, 150], Schedule.cosine(), draws=2).shape
+    >>> reconstruct(model, x_0, [100, 100, 150, 150], Schedule.cosine()).shape
     torch.Size([2, 1, 96, 96])
     """
     times = [t] if isinstance(t, int) else list(t)
-    if not times or draws < 1 or not all(0 <= time < schedule.T for time in times):
-        raise SettingsError(
-            f"t, draws: expected times within 0..{schedule.T - 1} and at least one draw, got t={t} "
-            f"and draws={draws}"
-        )
+    if not times or not all(0 <= time < schedule.T for time in times):
+        raise SettingsError(f"t: expected one time or more in 0..{schedule.T - 1}, got {t}")
     total = torch.zeros_like(x_0)
     for time in times:
-        for _ in range(draws):
-            x_t = add_noise(x_0, _full(time, x_0), _like(noise, x_0, generator), schedule)
-            if box:
-                total = total + _predict_by_boxes(model, x_0, x_t, time, box)
-            else:
-                total = total + model(x_t, _full(time, x_t))
-    return total / (len(times) * draws)
+        x_t = add_noise(x_0, _full(time, x_0), _like(noise, x_0, generator), schedule)
+        total = total + model(x_t, _full(time, x_t))
+    return total / len(times)
+
+
+def by_boxes(model: Model, x_0: Tensor, side: int) -> Model:
+    """The same model, asked about one box of x_0 after the other: for one that was trained so.
+
+    Each time the scan `x_0`, (b, 1, h, w), is noised within one box of `side` pixels only, and the
+    answers inside the boxes are put together, as pDDPM does (arXiv 2303.03758). What lies outside
+    the box the model sees without noise, lesions too. Errors as for `objectives.box_grid`.
+
+    >>> model, x_0 = (lambda x_t, t: 0.5 * x_t), torch.zeros(2, 1, 96, 96)
+    >>> reconstruct(by_boxes(model, x_0, side=48), x_0, 150, Schedule.cosine()).shape
+    torch.Size([2, 1, 96, 96])
+    """
+    h, w = x_0.shape[-2:]
+    boxes = box_grid(h, w, side, x_0.device)  # (boxes, h, w)
+
+    def answer(x_t: Tensor, t: Tensor) -> Tensor:
+        x_0_hat = x_0
+        for box in boxes:
+            inside = model(torch.where(box, x_t, x_0), t)
+            x_0_hat = torch.where(box, inside, x_0_hat)
+        return x_0_hat
+
+    return answer
 
 
 def reconstruct_by_chain(
     model: Model,
     x_0: Tensor,
-    times: Sequence[int],
+    walk: Sequence[int] | Walk,
     schedule: Schedule,
     *,
-    eta: float = 1.0,
     noise: Noise = fractal_noise,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Noise the scan to times[0], then walk all the way down: a sample, not an average.
+    """Noise the scan to the first stop, then walk all the way down: a sample, not an average.
 
     As sharp as a real image and twice as far from it (in squared error) as the one-step answer of
     an ideal model. AnoDDPM (Wyatt et al., CVPR workshops 2022). Arguments and errors as in
@@ -197,29 +226,26 @@ def reconstruct_by_chain(
     >>> reconstruct_by_chain(model, x_0, range(250, -1, -50), Schedule.cosine()).shape
     torch.Size([2, 1, 96, 96])
     """
-    times = _require_falling(times, schedule)
-    x_t = add_noise(x_0, _full(times[0], x_0), _like(noise, x_0, generator), schedule)
-    walk = sample(model, x_t, times, schedule, eta=eta, noise=noise, generator=generator)
-    [(_, _, x_0_hat)] = deque(walk, maxlen=1)  # lets go of every stop but the last
+    [first, *_], _ = _stops(walk, schedule)
+    x_t = add_noise(x_0, _full(first, x_0), _like(noise, x_0, generator), schedule)
+    stops = sample(model, x_t, walk, schedule, noise=noise, generator=generator)
+    [(_, _, x_0_hat)] = deque(stops, maxlen=1)  # lets go of every stop but the last
     return x_0_hat
 
 
-def _require_falling(times: Sequence[int], schedule: Schedule) -> list[int]:
-    times = list(times)
+def _stops(walk: Sequence[int] | Walk, schedule: Schedule) -> tuple[list[int], float]:
+    """The times of a walk, if they fall within the schedule, and its eta."""
+    walk = walk if isinstance(walk, Walk) else Walk(walk)
+    times = list(walk.times)
     falls = all(t > t_next for t, t_next in pairwise(times))
     if not times or not falls or times[0] >= schedule.T or times[-1] < 0:
         raise SettingsError(f"times: expected a fall within {schedule.T - 1}..0, got {times}")
-    return times
+    return times, walk.eta
 
 
-def _predict_by_boxes(model: Model, x_0: Tensor, x_t: Tensor, t: int, side: int) -> Tensor:
-    """Noise one box after the other and put the answers inside them together."""
-    x_0_hat = torch.empty_like(x_0)
-    h, w = x_0.shape[-2:]
-    for box in box_grid(h, w, side, x_0.device):  # (h, w)
-        inside = model(torch.where(box, x_t, x_0), _full(t, x_t))
-        x_0_hat = torch.where(box, inside, x_0_hat)
-    return x_0_hat
+def _require_eta(eta: float) -> None:
+    if not 0 <= eta <= 1:
+        raise SettingsError(f"eta: expected a number in 0..1, got {eta}")
 
 
 def _full(t: int, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from maskdiff_edu.training.config import (
 )
 from maskdiff_edu.training.cost import dry_run
 from maskdiff_edu.training.denoising import Noised, denoising_loss, hide_and_noise
-from maskdiff_edu.training.loop import Step, fit, train
+from maskdiff_edu.training.loop import Saving, Step, fit, train
 from maskdiff_edu.training.pool import Pool, SlicePool
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "PRESETS",
     "Noised",
     "Pool",
+    "Saving",
     "SlicePool",
     "Step",
     "TrainConfig",

@@ -16,6 +16,7 @@ from torch import Tensor
 from maskdiff_edu import progress
 from maskdiff_edu.devices import choose_device, join_processes
 from maskdiff_edu.diffusion import Corruption, UNet
+from maskdiff_edu.errors import require_number
 from maskdiff_edu.training.batches import in_turn, make_generator, move
 from maskdiff_edu.training.checkpoints import checksum, load_model, save_model
 from maskdiff_edu.training.config import TrainConfig, custom, make_corruption, make_schedule
@@ -25,6 +26,28 @@ from maskdiff_edu.training.pool import Pool
 from maskdiff_edu.training.state import TrainState
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"  #: in a training's folder
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where a training is saved, how often, and whether it goes on from what is there.
+
+    Raises SettingsError unless `every` is a whole number from 1 on.
+
+    >>> Saving("model", resume=True)  # a folder alone stands for Saving(folder)
+    Saving(folder='model', every=250, resume=True)
+    """
+
+    folder: str | Path  #: checkpoint.safetensors is written there
+    every: int = 250  #: steps from one checkpoint to the next; the last step writes one anyway
+    resume: bool = False  #: go on from the checkpoint, if there is one; else begin anew
+
+    def __post_init__(self) -> None:
+        require_number("every", self.every, 1, 10**9, whole=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        return Path(self.folder) / CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -45,16 +68,14 @@ def train(
     corrupt: Corruption | None = None,
     start: UNet | None = None,
     device: str = "auto",
-    out: str | Path | None = None,
-    resume: bool = False,
-    save_every: int = 250,
+    out: str | Path | Saving | None = None,
 ) -> Iterator[Step]:
     """Train a network, yielding a `Step` after each step; the last one's `model` is the result.
 
     `corrupt` takes the place of `config.corruption`: any function of (images, brain_masks,
     generator) to images. `start` is a network to go on from instead of a new one. With `out`, a
-    checkpoint is written there every `save_every` steps and at the end; with `resume` the training
-    goes on from it up to `config.steps`, a new one starts if there is none.
+    folder, a checkpoint is written there from time to time and at the end; `Saving` says how often,
+    and whether the training goes on from it, up to `config.steps`.
 
     Batch n, masks and noise included, follows from (config.seed, n) alone: an interrupted training
     ends in the same weights as one that was not. Under torchrun the processes share each batch. On
@@ -77,9 +98,9 @@ def train(
     schedule = make_schedule(config).to(chosen)
     hide = corrupt or make_corruption(config)
     state = TrainState(config, chosen, start, _describe(pool, corrupt, start))
-    path = Path(out) / CHECKPOINT if out is not None else None
-    if resume and path is not None and path.exists():
-        state.load(path)
+    saving = _saving(out)
+    if saving and saving.resume and saving.checkpoint.exists():
+        state.load(saving.checkpoint)
 
     def prepare(n: int) -> Noised:
         """Batch n; all processes draw the whole of it, and each takes its part."""
@@ -97,9 +118,9 @@ def train(
         for noised in chain([first], others):
             error, lr = follow(noised)
             state.seconds += time.perf_counter() - began
-            is_due = state.step % save_every == 0 or state.step == config.steps
-            if path is not None and is_due and processes.rank == 0:
-                state.save(path)
+            is_last = state.step == config.steps
+            if saving and processes.rank == 0 and (is_last or state.step % saving.every == 0):
+                state.save(saving.checkpoint)
             error = processes.mean(error)
             yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
             began = time.perf_counter()
@@ -109,7 +130,7 @@ def fit(
     config: TrainConfig,
     pool: Pool,
     *,
-    out: str | Path | None = None,
+    out: str | Path | Saving | None = None,
     about: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> UNet:
@@ -119,21 +140,25 @@ def fit(
     model.json; `about` goes into the card, such as the "method" and the "command" that makes the
     same model again. Errors as for `train`.
     """
-    silent = join_processes().rank > 0
+    saving, silent = _saving(out), join_processes().rank > 0
     with progress.bar(total=config.steps, desc="training", unit="step", silent=silent) as bar:
-        for step in train(config, pool, out=out, **options):
+        for step in train(config, pool, out=saving, **options):
             bar.update(step.number - bar.n)
             if step.number % 20 == 0:  # now and then: looking at the loss waits for the device
                 shown = {"loss": f"{float(step.loss):.4f}", "lr": f"{step.lr:.1e}"}
                 bar.set_postfix(shown, refresh=False)
-    if out is None:
+    if saving is None:
         return step.model
-    model, trained = load_model(Path(out) / CHECKPOINT)
+    model, trained = load_model(saving.checkpoint)
     if join_processes().rank == 0:
         versions = {"python": platform.python_version(), "torch": torch.__version__}
         used = _tell(trained, options.get("corrupt"), options.get("start"))
-        save_model(Path(out) / MODEL, model, dict(about or {}) | used | versions)
+        save_model(Path(saving.folder) / MODEL, model, dict(about or {}) | used | versions)
     return model
+
+
+def _saving(out: str | Path | Saving | None) -> Saving | None:
+    return Saving(out) if isinstance(out, str | Path) else out
 
 
 def _tell(trained: dict[str, Any], corrupt: Corruption | None, start: UNet | None) -> dict:
