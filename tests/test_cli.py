@@ -347,8 +347,8 @@ def test_train_saves_a_model_that_scores_and_resumes(healthy, scan, tmp_path, mo
 
 def test_ctrl_c_in_a_training_says_how_to_go_on(healthy, tmp_path, monkeypatch):
     def interrupted(config, pool, *, out, **options):
-        (Path(out) / CHECKPOINT).parent.mkdir(exist_ok=True)
-        (Path(out) / CHECKPOINT).write_bytes(b"so far")
+        out.checkpoint.parent.mkdir(exist_ok=True)
+        out.checkpoint.write_bytes(b"so far")
         raise KeyboardInterrupt
 
     monkeypatch.setenv("MASKDIFF_CACHE", str(tmp_path / "cache"))

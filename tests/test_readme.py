@@ -14,8 +14,8 @@ LONGEST = 30  # lines, blank ones apart
 LOOK = """
 from maskdiff_edu.detection import IntensityDetector, auprc
 naive = IntensityDetector().detect(patient)
-for detection in (found, naive):
-    print(*auprc(detection.anomaly_map, patient.lesion_masks, patient.brain_masks))
+for scores in (found, naive.anomaly_map):
+    print(*auprc(scores, patient.lesion_masks, patient.brain_masks))
 """
 
 
