@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+import nbformat
 import pytest
 
 import maskdiff_edu
@@ -81,3 +82,18 @@ def test_the_package_offers_the_ten_names_of_the_quickstart() -> None:
     assert set(maskdiff_edu.__all__) <= set(dir(maskdiff_edu))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         maskdiff_edu.nonsense  # noqa: B018
+
+
+def test_chapters_import_public_names_from_their_wing() -> None:
+    """A reader need not know in which file a name stands."""
+    fronts = {w: set(import_module(f"maskdiff_edu.{w}").__all__) for w in WINGS}
+    past_the_door = []
+    for path in sorted((PACKAGE.parent / "book").glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=nbformat.NO_CONVERT).cells
+        for code in (cell.source for cell in cells if cell.cell_type == "code"):
+            for node in ast.walk(ast.parse(code)):
+                parts = (getattr(node, "module", None) or "").split(".")
+                if isinstance(node, ast.ImportFrom) and parts[0] == "maskdiff_edu" and parts[2:]:
+                    public = {alias.name for alias in node.names} & fronts[parts[1]]
+                    past_the_door += [f"{path.stem}: {'.'.join(parts)} {n}" for n in public]
+    assert past_the_door == []

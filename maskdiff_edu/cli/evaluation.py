@@ -28,7 +28,7 @@ from maskdiff_edu.detection.records import as_json
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import choose_settings, load_runs, measure, phantoms, runs
 from maskdiff_edu.evaluation.groups import summarise_for_card
-from maskdiff_edu.files import require_writable, write_atomic
+from maskdiff_edu.files import require_writable, whole_folder, write_atomic
 from maskdiff_edu.scans import find_scans
 from maskdiff_edu.show import plot_comparison
 
@@ -148,9 +148,10 @@ def compare(
     require_writable(out)
     compared = runs.compare(load_runs(results), reference=reference, metric=metric)
     table = runs.as_table(compared)
-    write_atomic(out / "comparison.json", json.dumps(as_json(compared), indent=1).encode())
-    write_atomic(out / "comparison.md", table.encode())
-    plot_comparison(compared, metric).savefig(out / "comparison.png", dpi=120)
+    with whole_folder(out) as folder:
+        write_atomic(folder / "comparison.json", json.dumps(as_json(compared), indent=1).encode())
+        write_atomic(folder / "comparison.md", table.encode())
+        plot_comparison(compared, metric).savefig(folder / "comparison.png", dpi=120)
     typer.echo(table)
 
 

@@ -52,7 +52,7 @@ def residual(x: Array, x_0_hat: Array, kind: ResidualKind = "positive") -> Array
         x, x_0_hat: NumPy arrays or torch tensors of one shape, intensities in [-1, 1].
         kind: `"positive"` keeps what is brighter than the reconstruction, max(x - x_0_hat, 0);
             it suits lesions known to be bright and must be declared before looking.
-            `"absolute"` is |x - x_0_hat|: dark lesions count too, and so does every mismatch.
+            `"absolute"` is `abs(x - x_0_hat)`: dark lesions count too, and so does every mismatch.
 
     Returns:
         The same type and shape as `x`, in [0, 2] when both images are in [-1, 1].

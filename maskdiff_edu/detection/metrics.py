@@ -65,7 +65,7 @@ class PairedDifference(NamedTuple):
 
 
 def dice(detected: ArrayLike, lesion_mask: ArrayLike) -> float:
-    """Overlap of two binary masks of one shape, 2 |A and B| / (|A| + |B|), in [0, 1].
+    """Overlap of two binary masks of one shape, `2 |A and B| / (|A| + |B|)`, in [0, 1].
 
     Two empty masks agree perfectly: 1. Raises ValueError for unequal shapes.
 

@@ -27,7 +27,7 @@ def target(kind: Prediction, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: Sche
     Without a mask these are the ordinary eps and v. Passing x_0_masked for `x_0` gives back the
     eps that was added: the plain target, which teaches the network to reproduce the hole.
 
-    Errors count differently: |eps* - eps_hat|^2 = SNR |x_0 - x_0_hat|^2, and SNR + 1 for v.
+    Errors count differently: `|eps* - eps_hat|^2 = SNR |x_0 - x_0_hat|^2`, and SNR + 1 for v.
 
     Raises SettingsError for any other kind. Sources: arXiv 2006.11239 (eps), 2202.00512 (v),
     2305.19867 (a clean x_0 from a masked input).
