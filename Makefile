@@ -79,7 +79,8 @@ test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks a
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory site
 	$(ONE_THREAD) MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-		-m 'slow or not slow' --doctest-modules $(COVERAGE) tests maskdiff_edu
+		-m 'not alone' --doctest-modules $(COVERAGE) tests maskdiff_edu
+	$(NO_BARS) $(BIN)/python -m pytest -q -m alone tests
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
 test-all: test  ## the same, every chapter with only the wheel, and the book from nothing

@@ -32,6 +32,7 @@ def test_it_fits_on_one_screen(program: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_it_runs_from_an_empty_cache_and_finds_the_tumour(program: str, tmp_path: Path) -> None:
     """With the user's own number of threads, as a script without a guard for other processes."""
     (tmp_path / "first.py").write_text(f"import torch\ntorch.manual_seed(0)\n{program}{LOOK}")

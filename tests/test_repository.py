@@ -179,6 +179,7 @@ def test_no_file_holds_two_sides_of_a_merge(root: Path) -> None:
     assert lines_with(re.compile(r"^(<{7}|>{7}) "), root) == []
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_help_lists_the_commands(root: Path) -> None:
     listed = subprocess.run(["make", "help"], cwd=root, check=True, capture_output=True, text=True)
     for command in ("book", "site", "test", "bench", "set-repo", "lock", "notebooks"):

@@ -83,6 +83,7 @@ def test_they_load_no_torch():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_pool_fills_after_torch_has_computed_with_several_threads(tmp_path):
     """With the user's default threads: a copied process would hang for ever here."""
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}

@@ -43,9 +43,7 @@ class TrainConfig:
     249
     """
 
-    corruption: str = (
-        "fpm-cm"  #: what is hidden in x_0, one of `CORRUPTIONS` or a name for one's own
-    )
+    corruption: str = "fpm-cm"  #: what is hidden in x_0, a name in `CORRUPTIONS` or one's own
     patches: Literal["broad", "paper", "released"] = "broad"  #: of ipm and fpm-cm, the `*_PATCHES`
     bands: Literal["released", "mixed"] = "released"  #: of fpm and fpm-cm, the `*_BANDS`
     prediction: Prediction = "x_0"  #: what the network answers with
