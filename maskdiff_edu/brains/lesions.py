@@ -25,6 +25,7 @@ from maskdiff_edu.brains.phantom import (
     voxel_grid,
 )
 
+#: The names of the kinds, as `add_lesions` and `draw_lesions` take them.
 LESION_KINDS = ("tumour", "ms", "stroke", "subtle", "dark")
 
 

@@ -4,6 +4,8 @@ One byte a pixel: 0 outside the brain, 1..255 for -1..1 inside. Nothing here imp
 process that makes subjects would spend longer on loading it than on making ten of them.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import time

@@ -6,6 +6,8 @@ arrays; maps come back as tensors, scores as plain numbers. A map is 0 where not
 anomaly, and a voxel counts as *detected* when its score lies strictly above the threshold.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

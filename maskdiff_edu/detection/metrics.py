@@ -10,6 +10,8 @@ Three Dice values must never be mixed: `dice_at_threshold` with a threshold fixe
 `best_dice` of pooled test voxels, written ⌈Dice⌉; and `best_dice` volume by volume, the oracle.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """What the network is asked for, and how far off its answer is."""
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Callable

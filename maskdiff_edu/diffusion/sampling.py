@@ -1,5 +1,7 @@
 """Noise an image, take the noise away: one step, many steps, and a scan's reconstruction."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Scans are grey, anomaly maps magma, marked lesions outlined in cyan: colours tha
 colour-blind readers and in print. The patient's right is on the left.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,5 +1,7 @@
 """The settings of a training, the presets, and the parts that the settings name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
@@ -83,7 +85,7 @@ class TrainConfig:
             )
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "TrainConfig":
+    def from_json(cls, stored: Mapping[str, Any]) -> TrainConfig:
         """The settings of a card or a checkpoint; those that it does not tell have their defaults.
 
         Older ones also tell of the pool, which is passed over. Raises SettingsError, for a setting

@@ -1,5 +1,7 @@
 """What a training step asks for: hide, noise, denoise, compare (arXiv 2305.19867)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,17 +29,17 @@ class Noised:
         parts = (self.x_0, self.x_t, self.t, self.box, self.weight)
         return [part for part in parts if part is not None]
 
-    def copy(self) -> "Noised":
+    def copy(self) -> Noised:
         """The same in memory of its own."""
         box, weight = (part if part is None else part.clone() for part in (self.box, self.weight))
         return Noised(self.x_0.clone(), self.x_t.clone(), self.t.clone(), box, weight)
 
-    def is_like(self, other: "Noised") -> bool:
+    def is_like(self, other: Noised) -> bool:
         """Whether the other has the same parts, of the same shapes."""
         kinds = [[(part.shape, part.dtype) for part in batch.tensors()] for batch in (self, other)]
         return kinds[0] == kinds[1]
 
-    def share(self, part: slice) -> "Noised":
+    def share(self, part: slice) -> Noised:
         """The part of the batch that one of several processes denoises.
 
         Boxes at the far edges may be smaller: a part weighs what it holds of all their pixels, so

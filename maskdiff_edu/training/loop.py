@@ -1,5 +1,7 @@
 """Training: hide a part of a healthy slice, add noise, and learn to give the whole slice back."""
 
+from __future__ import annotations
+
 import platform
 import re
 import time

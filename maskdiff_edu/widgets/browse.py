@@ -1,5 +1,7 @@
 """Look through a scan, and lay two pictures of one patient over one another."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np

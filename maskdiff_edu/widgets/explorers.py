@@ -4,6 +4,8 @@ The page computes what the library computes (js/maths.js). Only random positions
 by the library, and handed over: a seed in the figure is a seed of `draw_patches`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Pictures that sliders choose from: made beforehand, or by the library while a kernel runs."""
 
+from __future__ import annotations
+
 import itertools
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence

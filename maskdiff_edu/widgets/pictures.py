@@ -1,5 +1,7 @@
 """Arrays as pictures small enough to store by the dozen."""
 
+from __future__ import annotations
+
 import io
 from dataclasses import dataclass
 

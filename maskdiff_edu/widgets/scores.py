@@ -1,5 +1,7 @@
 """From a residual to a score: clean-up, threshold and what they do to Dice, live."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

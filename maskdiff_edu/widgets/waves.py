@@ -1,5 +1,7 @@
 """A curve taken apart into cosines, and put together again one by one."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 
