@@ -1,5 +1,6 @@
 """The API reference: every public name of every wing, every command, and nothing half explained."""
 
+import ast
 import dataclasses
 import re
 from collections import Counter
@@ -117,3 +118,10 @@ def test_signatures_hold_names_and_no_unions_of_a_library(html: Path) -> None:
         page = (html / "book" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert "_SupportsArray" not in page and "&lt;function" not in page, path.stem
         assert not re.search(r"~\w+\.", page), path.stem
+
+
+def test_no_code_stands_bare_in_the_docstring_of_a_module() -> None:
+    """It would be shown as running text, too wide for a phone; `::` before it makes it code."""
+    for path in (ROOT / "maskdiff_edu").rglob("*.py"):
+        doc = (ast.get_docstring(ast.parse(read(path))) or "").partition(">>> ")[0]
+        assert not re.search(r"^\w+(\.\w+)* ?(=|\()", doc, re.MULTILINE), path.name

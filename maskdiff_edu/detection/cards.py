@@ -1,7 +1,7 @@
 """What the JSON file beside a model's weights says: its card.
 
 "train" holds the `TrainConfig` that it was trained with, "detector" how it is used, "chosen" what
-was tried for that, "phantom" how well it did on the synthetic test subjects, "evaluation" on whom:
+was tried for that, "phantom" how well it did on the synthetic test subjects, "evaluation" on whom::
 
     "detector": {"t": 150, "draws": 4, "residual": "positive", "normalise": "percentile",
                  "postprocessing": {"erosions": 1, "median_size": 3}, "threshold": 0.21}

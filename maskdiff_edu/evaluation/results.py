@@ -1,13 +1,15 @@
 """What is measured: numbers of one subject, of a group of them, of a run; rows of a comparison.
 
-A run's file, METHOD-seedN.json, holds a `Run`:
+A run's file, METHOD-seedN.json, holds a `Run`::
 
     {"method": "fpm-cm", "seed": 0, "split": "test", "settings": {...}, "threshold": 0.21,
      "groups": {"tumour": {...}}, "seconds": 412.0, ...}
 
-run = load_run("results/fpm-cm-seed0.json")
-run.groups["tumour"].subjects[0].method.auprc
-run.groups["tumour"].mean["intensity"].auprc.value
+and is read back by `load_run`::
+
+    run = load_run("results/fpm-cm-seed0.json")
+    run.groups["tumour"].subjects[0].method.auprc
+    run.groups["tumour"].mean["intensity"].auprc.value
 """
 
 import json

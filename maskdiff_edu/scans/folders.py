@@ -1,6 +1,6 @@
 """Which files of a folder are scans, and which are their masks.
 
-One folder a subject, in the naming of BraTS with the brain mask added:
+One folder a subject, in the naming of BraTS with the brain mask added::
 
     COHORT/NAME/NAME_t2.nii.gz            the scan
     COHORT/NAME/NAME_brainmask.nii.gz     1 inside the brain

@@ -1,4 +1,4 @@
-"""Scans in, normalised 2 mm slices, and back onto the scan's own grid.
+"""Scans in, normalised 2 mm slices, and back onto the scan's own grid::
 
 scan = load_scan("patient_t2.nii.gz")
 slices = to_slices(scan)                                # (n, 1, 96, 96) in [-1, 1]
