@@ -124,4 +124,4 @@ def test_no_code_stands_bare_in_the_docstring_of_a_module() -> None:
     """It would be shown as running text, too wide for a phone; `::` before it makes it code."""
     for path in (ROOT / "maskdiff_edu").rglob("*.py"):
         doc = (ast.get_docstring(ast.parse(read(path))) or "").partition(">>> ")[0]
-        assert not re.search(r"^\w+(\.\w+)* ?(=|\()", doc, re.MULTILINE), path.name
+        assert not re.search(r"^\w+(\.\w+)*( = |\()", doc, re.MULTILINE), path.name

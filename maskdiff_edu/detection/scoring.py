@@ -1,8 +1,10 @@
-"""A scan in, an anomaly map and numbers on the scan's own grid out::
+"""A scan in, an anomaly map and numbers on the scan's own grid out.
 
-scored = score_scan(load_scan("patient_t2.nii.gz"), build_method("fpm-cm"))
-scored.anomaly_map                                   # (n, m, k), on the scan's own grid
-scored.scores.volume_score
+For example::
+
+    scored = score_scan(load_scan("patient_t2.nii.gz"), build_method("fpm-cm"))
+    scored.anomaly_map                                   # (n, m, k), on the scan's own grid
+    scored.scores.volume_score
 """
 
 from collections.abc import Iterator

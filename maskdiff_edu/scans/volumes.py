@@ -1,9 +1,11 @@
-"""Scans in, normalised 2 mm slices, and back onto the scan's own grid::
+"""Scans in, normalised 2 mm slices, and back onto the scan's own grid.
 
-scan = load_scan("patient_t2.nii.gz")
-slices = to_slices(scan)                                # (n, 1, 96, 96) in [-1, 1]
-anomaly_map = to_volume(residual, slices, scan)         # scan.image.shape
-save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
+For example::
+
+    scan = load_scan("patient_t2.nii.gz")
+    slices = to_slices(scan)                                # (n, 1, 96, 96) in [-1, 1]
+    anomaly_map = to_volume(residual, slices, scan)         # scan.image.shape
+    save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
 """
 
 import warnings
