@@ -5,8 +5,11 @@ turns these errors into one line; any other exception is a fault of the library 
 traceback.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TypeGuard
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9+])?")
 
 
 class Error(ValueError):
@@ -51,6 +54,18 @@ def require_rise(
     if not are_numbers or not low <= pair[0] <= pair[1] <= high or (positive and not pair[1] > 0):
         numbers = " in whole numbers" * whole + " to more than 0" * positive
         raise SettingsError(f"{name} must rise within {low}..{high}{numbers}, got {pair}")
+
+
+def require_name(where: str, value: object) -> None:
+    """Raise SettingsError unless `value` is a name that can be part of a file's, on any system.
+
+    >>> require_name("method", "fpm-cm")
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise SettingsError(
+            f"{where}: expected a name of at most 64 letters, digits and ._+- that begins and ends "
+            f"with a letter or a digit, got {repr(value)[:60]}"
+        )
 
 
 def _is_number(value: object, whole: bool) -> TypeGuard[float]:

@@ -462,6 +462,39 @@ def test_evaluate_measures_every_scan_of_a_folder(scan, weights, tmp_path, monke
     assert 0 < group["prevalence"] < group["pooled"]["intensity"]["auprc"]
 
 
+def test_evaluate_gives_no_answer_to_another_question(scan, tmp_path):
+    """Another contrast, other scans in a folder of the same name, a lesion mask that changed."""
+    image, brain_mask, lesion_mask = brain_image()
+    other = tmp_path / "b" / scan.parent.name
+    other.mkdir(parents=True)
+    for role, volume in {"brainmask": brain_mask, "seg": lesion_mask, "t2": image[::-1]}.items():
+        write(other / f"p_{role}.nii.gz", volume)
+    write(scan.with_name("p_t1.nii.gz"), image)
+    ask = ("evaluate", "--model", "intensity", "--out", tmp_path / "results", "--data")
+    first = run(*ask, scan.parent)
+    assert first.exit_code == 0, first.output
+    assert run(*ask, scan.parent).stdout == first.stdout, "the same question, answered again"
+    for different in ([other], [scan.parent, "--contrast", "t1"]):
+        asked = run(*ask, *different)
+        assert asked.exit_code == 2
+        assert "expected a run with" in asked.stderr
+    write(scan.with_name("p_seg.nii.gz"), np.roll(lesion_mask, 1, 0))
+    assert run(*ask, scan.parent).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/maskdiff-x", "a/b"])
+def test_a_card_writes_nothing_outside_the_results(scan, weights, tmp_path, name):
+    model = tmp_path / weights.name
+    model.write_bytes(weights.read_bytes())
+    card = json.loads(weights.with_suffix(".json").read_text()) | {"method": name}
+    model.with_suffix(".json").write_text(json.dumps(card))
+    before = set(tmp_path.rglob("*"))
+    done = run("evaluate", "--data", scan.parent, "--model", model, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "method: expected a name" in done.stderr
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_evaluate_fills_a_card_with_synthetic_subjects(scan, weights, tmp_path, monkeypatch):
     """Small stand-ins for the subjects: the path from numbers to card is what is tested."""
     monkeypatch.setattr(groups, "make_member", stand_in)

@@ -17,6 +17,7 @@ from maskdiff_edu.detection import (
     build_method,
     metrics,
 )
+from maskdiff_edu.detection.cards import Card
 from maskdiff_edu.detection.scoring import LesionMetrics
 from maskdiff_edu.errors import ResultsError, ScanError, SettingsError
 from maskdiff_edu.evaluation import Run, choose_settings, groups, runs
@@ -81,6 +82,26 @@ def test_another_run_in_the_same_file_is_refused(tmp_path):
         ValueError, match=r"intensity-seed0\.json: expected a run with n=3, got one with n=2"
     ):
         runs.measure(tmp_path, build_method("intensity"), {"a": loads(3)}, about={"n": 3})
+
+
+@pytest.mark.parametrize(("first", "second"), [({"n": 2}, {}), ({}, {"contrast": "t1"})])
+def test_what_only_one_of_two_runs_tells_parts_them_too(tmp_path, first, second):
+    method, subjects = build_method("intensity"), {"a": loads(2)}
+    runs.measure(tmp_path, method, subjects, about=first)
+    with pytest.raises(ValueError, match="expected a run with"):
+        runs.measure(tmp_path, method, subjects, about=second)
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "a\\b", ".x", "x.", "", "a b", "x" * 65])
+def test_no_method_is_a_path(tmp_path, name):
+    """It becomes the name of a file."""
+    method = replace(build_method("intensity"), card=Card(method=name or "-"))
+    with pytest.raises(ValueError, match="method: expected a name"):
+        runs.measure(tmp_path / "results", method, {"a": loads(2)})
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run.json").write_text(json.dumps({"method": name, "seed": 0, "groups": {}}))
+    with pytest.raises(ResultsError, match=r"run\.json: method: expected a name"):
+        runs.load_runs(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"method": "a"}'])

@@ -1,7 +1,8 @@
 """Commands that measure: choose how a model is used, measure it, compare several, tell them."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import choose_settings, load_runs, measure, phantoms, runs
 from maskdiff_edu.evaluation.groups import summarise_for_card
 from maskdiff_edu.files import require_writable, whole_folder, write_atomic
-from maskdiff_edu.scans import find_scans
+from maskdiff_edu.scans import ScanFiles, find_scans
 from maskdiff_edu.show import plot_comparison
 
 
@@ -105,7 +106,7 @@ def evaluate(
     if card and (data or model in models.BASELINES):
         raise SettingsError("--card: expected a network and the synthetic subjects, got others")
     require_writable(out)
-    on_whom: dict[str, Any] = {"split": split, "n": n}
+    on_whom: dict[str, Any] = {"split": split, "n": n, "contrast": contrast}
     settings: dict[str, Any] = {
         "t": as_times(t),
         "draws": draws,
@@ -114,8 +115,9 @@ def evaluate(
     }
     method = build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:
-        subjects = {"data": [files.load for files in find_scans(data, contrast)]}
-        controls, on_whom = [], {"data": data.name}
+        found = find_scans(data, contrast)
+        subjects, controls = {"data": [files.load for files in found]}, []
+        on_whom = {"data": data.name, "contrast": contrast, "digest": _digest(found)}
     else:
         chosen = kinds or list(Kind)
         subjects = {kind.value: phantoms(split, kind, n, contrast) for kind in chosen}
@@ -174,6 +176,12 @@ def info(
                 f"           {kind:8} AUPRC {found.auprc:.3f} {_interval(found)}, intensity "
                 f"{found.intensity:.3f}, prevalence {found.prevalence:.3f}"
             )
+
+
+def _digest(found: Sequence[ScanFiles]) -> str:
+    """Tells these subjects from others by their names and by what their files hold."""
+    told = [(files.name, files.digest()) for files in found]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _show_means(summary: Mapping[str, PhantomRow]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self, get_type_hints
 from maskdiff_edu.detection.anomaly import PostProcessing, ResidualKind
 from maskdiff_edu.detection.detectors import DetectorSettings
 from maskdiff_edu.detection.records import Record, read
-from maskdiff_edu.errors import CheckpointError, require_number
+from maskdiff_edu.errors import CheckpointError, require_name, require_number
 
 _SECTIONS = ("method", "train", "chosen", "phantom", "evaluation")  # beside "detector"
 
@@ -82,6 +82,8 @@ class Card(Record):
             kinds = get_type_hints(cls)
             names = [name for name in _SECTIONS if name in stored]
             sections = {name: read(kinds[name], stored[name], name) for name in names}
+            if stored.get("method", "") != "":
+                require_name("method", stored["method"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{where}: {card_error(error)}") from error
         return cls(stored, detector=detector, threshold=threshold, **sections)

@@ -24,7 +24,7 @@ from maskdiff_edu.detection import metrics
 from maskdiff_edu.detection.metrics import PairedDifference
 from maskdiff_edu.detection.records import Record, as_json, shortened
 from maskdiff_edu.detection.scoring import LesionMetrics
-from maskdiff_edu.errors import ResultsError
+from maskdiff_edu.errors import Error, ResultsError, require_name
 
 A_RUN = "a run of `maskdiff-edu evaluate`"
 METHOD = "method"  #: the map of the method itself, beside those of the baselines
@@ -142,6 +142,9 @@ class Run(Record):
     groups: dict[str, GroupScores] = field(default_factory=dict)
     threshold: float | None = None
 
+    def __post_init__(self) -> None:
+        require_name("method", self.method)  # part of the file's name
+
     @property
     def name(self) -> str:
         """What tells the trainings apart, and the name of the run's file."""
@@ -167,7 +170,12 @@ class Run(Record):
             )
         named = {f.name for f in fields(cls)} - {"about"}
         about = {name: value for name, value in stored.items() if name not in named}
-        return super().from_json({**stored, "about": about}, where)
+        try:
+            return super().from_json({**stored, "about": about}, where)
+        except ResultsError:
+            raise
+        except Error as error:  # of a name: say whose
+            raise ResultsError(f"{where}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def measure(
 
     Groups that the file holds already are not measured again. `controls` are healthy subjects for
     the threshold, which a share `fpr` of their voxels exceeds; without any, the card's threshold
-    is taken. `about`: on whom, such as {"split": "test", "n": 30}. With a group "healthy" every
+    is taken. `about`: on whom, everything that tells these subjects from others, such as
+    {"split": "test", "n": 30, "contrast": "t2"}. With a group "healthy" every
     other one gets "auroc_volume", how well the volume score tells its subjects from the healthy.
 
     Raises: `ResultsError` where the file holds a run with other weights, settings or subjects.
@@ -215,13 +216,14 @@ def _values(ill: Sequence[SubjectScores], name: str, metric: str, where: str) ->
 def _resume(path: Path, wanted: Run) -> Run:
     """The run that the file holds, if it is the one that is wanted."""
     run = load_run(path)
-    identity = _rounded(json.loads(json.dumps(wanted.identity)))  # as it would be read back
-    changed = [name for name, value in identity.items() if run.identity.get(name) != value]
+    asked, there = ({**one.identity, "maskdiff_edu": one.maskdiff_edu} for one in (wanted, run))
+    asked = _rounded(json.loads(json.dumps(asked)))  # as it would be read back
+    changed = [name for name in asked | there if asked.get(name) != there.get(name)]
     if changed:
         name = changed[0]
         raise ResultsError(
-            f"{path}: expected a run with {name}={identity[name]!r}, got one with "
-            f"{name}={run.identity.get(name)!r}; choose another folder with --out, or delete the "
+            f"{path}: expected a run with {name}={asked.get(name)!r}, got one with "
+            f"{name}={there.get(name)!r}; choose another folder with --out, or delete the "
             "file"
         )
     return run

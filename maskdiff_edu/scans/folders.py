@@ -7,6 +7,7 @@ One folder a subject, in the naming of BraTS with the brain mask added::
     COHORT/NAME/NAME_seg.nii.gz           any label above 0 is lesion
 """
 
+import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -44,6 +45,15 @@ class ScanFiles:
     def read(self) -> list[Path]:
         """The files that training reads: the scan, and its brain mask where there is one."""
         return [path for path in (self.image, self.brain_mask) if path is not None]
+
+    def digest(self, lesions: bool = True) -> str:
+        """SHA-256 of what the files hold, with or without the lesion mask, as 64 hex digits.
+
+        Raises: `OSError` where one cannot be read.
+        """
+        roles = (self.image, self.brain_mask, self.lesion_mask if lesions else None)
+        held = [None if path is None else _digest_of(path) for path in roles]
+        return hashlib.sha256(repr(held).encode()).hexdigest()
 
     def load(self) -> Scan:
         """The scan itself, under this name; raises `ScanError` as `load_scan` does."""
@@ -97,6 +107,11 @@ def write_subject(scan: Scan, folder, contrast: str = "t2") -> Path:
         if volume is not None:
             save_volume(subject / f"{scan.name}_{role}.nii.gz", volume, scan.affine)
     return subject
+
+
+def _digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _nifti_files(folder: Path) -> list[Path]:
