@@ -82,8 +82,8 @@ class Card(Record):
             kinds = get_type_hints(cls)
             names = [name for name in _SECTIONS if name in stored]
             sections = {name: read(kinds[name], stored[name], name) for name in names}
-            if stored.get("method", "") != "":
-                require_name("method", stored["method"])
+            if name := sections.get("method"):
+                require_name("method", name)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{where}: {card_error(error)}") from error
         return cls(stored, detector=detector, threshold=threshold, **sections)

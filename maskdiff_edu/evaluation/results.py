@@ -24,7 +24,7 @@ from maskdiff_edu.detection import metrics
 from maskdiff_edu.detection.metrics import PairedDifference
 from maskdiff_edu.detection.records import Record, as_json, shortened
 from maskdiff_edu.detection.scoring import LesionMetrics
-from maskdiff_edu.errors import Error, ResultsError, require_name
+from maskdiff_edu.errors import ResultsError, SettingsError, require_name
 
 A_RUN = "a run of `maskdiff-edu evaluate`"
 METHOD = "method"  #: the map of the method itself, beside those of the baselines
@@ -152,13 +152,14 @@ class Run(Record):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What has to agree if a run shall go on: the training, its use, and on whom."""
+        """What has to agree if a run shall go on: training, use, on whom, by which version."""
         names = ("method", "seed", "settings", "weights_sha256", "fpr", "n_controls")
-        return {**{name: getattr(self, name) for name in names}, **self.about}
+        asked = {name: getattr(self, name) for name in names}
+        return {**asked, **self.about, "maskdiff_edu": self.maskdiff_edu}
 
     def as_json(self) -> dict[str, Any]:
         """What was asked for, then what was found."""
-        found = ("maskdiff_edu", "torch", "seconds", "groups", "threshold")
+        found = ("torch", "seconds", "groups", "threshold")
         return {**self.identity, **{name: as_json(getattr(self, name)) for name in found}}
 
     @classmethod
@@ -172,9 +173,7 @@ class Run(Record):
         about = {name: value for name, value in stored.items() if name not in named}
         try:
             return super().from_json({**stored, "about": about}, where)
-        except ResultsError:
-            raise
-        except Error as error:  # of a name: say whose
+        except SettingsError as error:  # of a name: say whose
             raise ResultsError(f"{where}: {error}") from error
 
 

@@ -216,8 +216,10 @@ def _values(ill: Sequence[SubjectScores], name: str, metric: str, where: str) ->
 def _resume(path: Path, wanted: Run) -> Run:
     """The run that the file holds, if it is the one that is wanted."""
     run = load_run(path)
-    asked, there = ({**one.identity, "maskdiff_edu": one.maskdiff_edu} for one in (wanted, run))
-    asked = _rounded(json.loads(json.dumps(asked)))  # as it would be read back
+    there, asked = (
+        run.identity,
+        _rounded(json.loads(json.dumps(wanted.identity))),
+    )  # as it would be read back
     changed = [name for name in asked | there if asked.get(name) != there.get(name)]
     if changed:
         name = changed[0]

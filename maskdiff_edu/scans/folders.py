@@ -46,12 +46,12 @@ class ScanFiles:
         """The files that training reads: the scan, and its brain mask where there is one."""
         return [path for path in (self.image, self.brain_mask) if path is not None]
 
-    def digest(self, lesions: bool = True) -> str:
-        """SHA-256 of what the files hold, with or without the lesion mask, as 64 hex digits.
+    def digest(self) -> str:
+        """SHA-256 of what the files hold, masks included, as 64 hex digits.
 
         Raises: `OSError` where one cannot be read.
         """
-        roles = (self.image, self.brain_mask, self.lesion_mask if lesions else None)
+        roles = (self.image, self.brain_mask, self.lesion_mask)
         held = [None if path is None else _digest_of(path) for path in roles]
         return hashlib.sha256(repr(held).encode()).hexdigest()
 
