@@ -10,6 +10,21 @@ from typing import Any
 import pytest
 
 FIGURES = "figure.maskdiff"
+PATIENCE = 120_000  # milliseconds until every figure of a page is drawn; some seconds are usual
+DRAWN = f"""expected => document.querySelectorAll('{FIGURES}').length === expected
+  && document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length > 0"""
+STATE = f"""() => ({{
+  figures: document.querySelectorAll('{FIGURES}').length,
+  stages: document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length,
+  document: document.readyState,
+  visible: document.visibilityState,
+}})"""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A page asks for thirty files at once; by default five callers may wait."""
+
+    request_queue_size = 128
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -23,7 +38,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def address(html: Path) -> Iterator[str]:
     """Where the site is served."""
     handler = functools.partial(Quiet, directory=html)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -40,13 +55,28 @@ class Visit:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
+        self.answered: list[str] = []
+        self.page.on("requestfinished", lambda request: self.answered.append(request.url))
         self.page.goto(url, wait_until="networkidle")
         expected = self.page.locator('script[type*="widget-view"]').count()
         if expected:
-            drawn = f"document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length > 0"
-            enough = f"document.querySelectorAll('{FIGURES}').length === {expected}"
-            self.page.wait_for_function(f"{enough} && {drawn}", timeout=300_000)
+            self._wait_for_figures(expected)
         self.figures = self.page.locator(f"{FIGURES}:not(:has(form))")
+
+    def _wait_for_figures(self, expected: int) -> None:
+        from playwright.sync_api import TimeoutError
+
+        try:
+            # By the clock: a headless browser may draw no frame for long, and the usual polling
+            # waits for frames.
+            self.page.wait_for_function(DRAWN, arg=expected, polling=200, timeout=PATIENCE)
+        except TimeoutError:
+            open_requests = [url for url in self.asked if url not in self.answered]
+            raise AssertionError(
+                f"{self.page.url}: expected {expected} figures drawn within {PATIENCE // 1000} s, "
+                f"found {self.page.evaluate(STATE)}; complaints {self.complaints}; "
+                f"requests without an answer {open_requests}"
+            ) from None
 
     def _heard(self, message: Any) -> None:
         if message.type == "error":
