@@ -1,16 +1,25 @@
-"""Results that appear whole or not at all, whenever the power goes: a file, or a folder."""
+"""Results that appear whole or not at all, whenever the power goes: a file, or a folder.
 
+What is not finished yet lies beside its place under a hidden name that no other writer has, and
+moves there in one step. Who writes for long, or several files, holds a lock meanwhile.
+"""
+
+import hashlib
 import os
+import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from maskdiff_edu.errors import Error
 
-LEFTOVER_SECONDS = 3600
+LEFTOVER_SECONDS = 600  #: a file that nobody has written to for so long is nobody's
+_UNFINISHED, _FINISHED, _MOVING = ".unfinished", ".finished", ".moving"  # how far a folder is
 
 
 def write_atomic(path: str | Path, content: bytes) -> None:
@@ -21,11 +30,11 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    leftovers = path.parent.glob(f".*{_UNFINISHED}")
+    _remove((file for file in leftovers if not file.is_dir()), seconds=LEFTOVER_SECONDS)
+    unfinished = _beside(path)
     try:
-        unfinished.unlink(missing_ok=True)  # "x" follows no link that someone laid there
-        with open(unfinished, "xb") as file:
+        with open(unfinished, "xb") as file:  # "x" follows no link that someone laid there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -34,41 +43,93 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _clear_leftovers(path: Path) -> None:
-    """Remove what writers of this file left who were killed: nobody writes for an hour."""
-    for leftover in path.parent.glob(f".{escape(path.name)}.*.unfinished"):
-        with suppress(OSError):  # another process was quicker
-            if time.time() - leftover.lstat().st_mtime > LEFTOVER_SECONDS:
-                leftover.unlink()
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """No other process writes `path`, a file or folder, while this block runs.
+
+    The system gives the lock back when a process ends, however it ends; what a killed one left
+    unfinished is removed. Raises `Error` at once where another process holds it, OSError where its
+    folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One object a path, so that this process itself may come again.
+    lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Error(
+            f"{path}: expected nobody else to write here, but another process does; wait for it, "
+            "or choose another folder"
+        ) from error
+    try:
+        if lock.lock_counter == 1:
+            _remove(path.parent.glob(f".{escape(path.name)}.*{_UNFINISHED}"))
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):  # Windows deletes no open file
+                os.unlink(lock.lock_file)
+        lock.release()
 
 
 @contextmanager
-def whole_folder(out: str | Path, replaces: tuple[str, ...] = ()) -> Iterator[Path]:
+def whole_folder(
+    out: str | Path, names: Sequence[str] = (), *, overwrite: bool = False
+) -> Iterator[Path]:
     """A new, empty folder to write into; what it holds is moved to `out` at the end.
 
     Where the block fails or is interrupted, `out` stays as it was: absent if it was absent. Other
-    files in `out` are kept, but not those named in `replaces`, which an earlier run may have left
-    and this one did not write again.
+    files in `out` are kept. With `overwrite` those of `names`, and those named as new ones are, go
+    before any new one comes, so that old and new never stand side by side; a move that was cut
+    short is finished by the next who writes there.
 
-    Raises: `Error` where `out` is a file or cannot be written, a full disk included.
+    Raises: `Error` where `out` is a file, cannot be written, a full disk included, is being
+    written by another process, or holds such files without `overwrite`.
     """
     out = Path(out)
-    with _named(out):
-        unfinished = _make_beside(out)
-    try:
-        with _named(out):
+    with _named(out), _begun(out, names) as base:
+        if not overwrite:
+            _require_absent(out, names)
+        unfinished = _beside(base)
+        unfinished.mkdir()
+        try:
             yield unfinished
-            _move(unfinished, out, replaces)
-    except Error as error:  # a file that could not be written: say where it was meant to go
-        raise type(error)(str(error).replace(str(unfinished), str(out))) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            _move(unfinished, out, names, overwrite)
+        except Error as error:  # a file that could not be written: say where it was to go
+            raise type(error)(str(error).replace(str(unfinished), str(out))) from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def require_writable(out: str | Path) -> None:
+def require_writable(
+    out: str | Path, names: Sequence[str] = (), *, overwrite: bool = False
+) -> None:
     """Raise `Error` now where `whole_folder` could not begin, before anyone waits for it."""
-    with _named(Path(out)):
-        _make_beside(Path(out)).rmdir()
+    out = Path(out)
+    with _named(out), _begun(out, names):
+        if not overwrite:
+            _require_absent(out, names)
+
+
+@contextmanager
+def _begun(out: Path, names: Sequence[str]) -> Iterator[Path]:
+    """`out` locked, and a move into it that was cut short ended; gives a path to begin beside.
+
+    That is on the disk of `out`: inside it if it exists, because only that one need be writable,
+    else in its first parent.
+    """
+    place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise NotADirectoryError(None, f"{place.name} is a file")
+    digest = hashlib.sha256(str(out.absolute()).encode(errors="surrogateescape")).hexdigest()
+    base = place / f"maskdiff-{digest[:12]}"
+    with locked(base):
+        for finished in place.glob(f".{base.name}.*{_FINISHED}"):
+            _replace(finished, out, names)
+        for moving in place.glob(f".{base.name}.*{_MOVING}"):
+            _move_files(moving, out)
+        yield base
 
 
 @contextmanager
@@ -80,29 +141,59 @@ def _named(out: Path) -> Iterator[None]:
         raise Error(f"{out}: expected a folder to write into, got: {reason}") from error
 
 
-def _make_beside(out: Path) -> Path:
-    """An empty folder on the disk of `out`: inside it if it exists, else beside its first parent.
-
-    Inside rather than beside an existing folder, because only that one need be writable.
-    """
-    place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
-        raise NotADirectoryError(None, f"{place.name} is a file")
-    unfinished = place / f".{out.name}.{os.getpid()}"
-    unfinished.mkdir()
-    return unfinished
+def _require_absent(out: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if os.path.lexists(out / name):
+            raise Error(
+                f"{out / name}: expected no such file yet, and none is replaced unasked; choose "
+                "another folder, or add --overwrite if it is an older result"
+            )
 
 
-def _move(unfinished: Path, out: Path, replaces: tuple[str, ...]) -> None:
+def _beside(path: Path) -> Path:
+    """A hidden name beside `path` that no other writer has: process numbers come back."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+
+
+def _remove(leftovers: Iterable[Path], seconds: float = 0.0) -> None:
+    """Remove what writers left who were killed, if nobody has written to it for some seconds."""
+    for leftover in leftovers:
+        with suppress(OSError):  # another process was quicker
+            if time.time() - leftover.lstat().st_mtime < seconds:
+                continue
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink()
+
+
+def _move(unfinished: Path, out: Path, names: Sequence[str], overwrite: bool) -> None:
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unfinished, out)  # one step: nobody ever sees a part of it
         return
-    files = [path for path in sorted(unfinished.rglob("*")) if path.is_file()]
-    for path in files:
-        target = out / path.relative_to(unfinished)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, target)
-    for name in set(replaces) - {str(path.relative_to(unfinished)) for path in files}:
-        with suppress(FileNotFoundError):
-            (out / name).unlink()
+    if not overwrite:
+        _require_absent(out, _files_in(unfinished))
+    finished = unfinished.with_suffix(_FINISHED)
+    os.replace(unfinished, finished)  # from here on it only goes forward
+    _replace(finished, out, names)
+
+
+def _replace(finished: Path, out: Path, names: Sequence[str]) -> None:
+    """Remove the old files, and only then move the new ones in."""
+    for name in {*names, *_files_in(finished)}:
+        (out / name).unlink(missing_ok=True)
+    moving = finished.with_suffix(_MOVING)
+    os.replace(finished, moving)
+    _move_files(moving, out)
+
+
+def _move_files(moving: Path, out: Path) -> None:
+    for name in _files_in(moving):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(moving / name, out / name)
+    shutil.rmtree(moving)
+
+
+def _files_in(folder: Path) -> list[str]:
+    return [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file()]

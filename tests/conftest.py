@@ -16,7 +16,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from browser import open_browser
 from hypothesis import settings
 from site_build import build_site
-from site_visits import address, visit  # noqa: F401 (fixtures)
+from site_visits import address, chapter, visit  # noqa: F401 (fixtures)
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 if not BOOK.is_dir():

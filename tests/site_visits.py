@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from site_build import pages_in_toc
 
+ROOT = Path(__file__).resolve().parent.parent
 FIGURES = "figure.maskdiff"
+DESK, PHONE = {"width": 1200, "height": 900}, {"width": 375, "height": 900}
 PATIENCE = 120_000  # milliseconds until every figure of a page is drawn; some seconds are usual
 DRAWN = f"""expected => document.querySelectorAll('{FIGURES}').length === expected
   && document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length > 0"""
@@ -47,9 +50,8 @@ def address(html: Path) -> Iterator[str]:
 class Visit:
     """A page that was opened, with what went wrong and what it asked for."""
 
-    def __init__(self, browser: Any, url: str, width: int = 1200, scheme: str = "light") -> None:
-        size = {"width": width, "height": 900}
-        self.page = browser.new_page(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    def __init__(self, browser: Any, url: str) -> None:
+        self.page = browser.new_page(viewport=DESK, reduced_motion="reduce")
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", self._heard)
@@ -83,15 +85,17 @@ class Visit:
             self.complaints.append(message.text)
 
 
+@pytest.fixture(scope="module", params=pages_in_toc(ROOT))
+def visit(browser: Any, address: str, request: Any) -> Iterator[Visit]:
+    """A page of the site in turn; a file's tests share it, since opening it takes longest."""
+    seen = Visit(browser, f"{address}/{request.param}.html")
+    yield seen
+    seen.page.close()
+
+
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Any]:
-    """Open a page of the site; closed after the test."""
-    opened = []
-
-    def open_page(name: str, **options: Any) -> Visit:
-        opened.append(Visit(browser, f"{address}/{name}.html", **options))
-        return opened[-1]
-
-    yield open_page
-    for one in opened:
-        one.page.close()
+def chapter(browser: Any, address: str) -> Iterator[Visit]:
+    """A chapter with figures and questions."""
+    seen = Visit(browser, f"{address}/book/ch02_noising.html")
+    yield seen
+    seen.page.close()

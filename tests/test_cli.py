@@ -420,7 +420,7 @@ def test_four_steps_make_their_subjects_and_more_steps_go_on(tmp_path, monkeypat
     assert f"model: {out / 'model.safetensors'}" in done.stdout
     first, card = load_pretrained(out / "model.safetensors")
     pool = SlicePool(cohort_seeds("train", n=300))
-    made = len(list((tmp_path / "cache").rglob("*.npy")))
+    made = len(list((tmp_path / "cache").rglob("*.npz")))
     drawn = pool.drawn(0, 4, card["train"]["batch_size"])
     assert made == len(drawn) <= 32, "no subject is made that is not drawn"
     assert card["step"] == card["train"]["steps"] == 4

@@ -83,13 +83,13 @@ def test_only_the_drawn_subjects_are_made(tmp_path):
     drawn = pool.subjects_of_batch(seed=0, n=0, batch_size=4)
     assert len(drawn) == 2
     pool.batch(0, 0, 4)
-    assert len(list(tmp_path.rglob("*.npy"))) == len(set(drawn))
+    assert len(list(tmp_path.rglob("*.npz"))) == len(set(drawn))
 
 
 def test_filling_ahead_changes_nothing(tmp_path, pool):
     filled = SlicePool([0, 1, 2], cache_dir=tmp_path)
     filled.fill([1, 2], workers=2)
-    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
     assert np.array_equal(filled[1], pool[1])
 
 

@@ -76,7 +76,7 @@ def test_subjects_that_are_there_cost_nothing(tmp_path):
     n, seconds = other.cost([0, 1], workers=2)
     assert n == 1 and seconds > 0
     assert other.cost([1]) == pool.cost([1]) == pool.cost([]) == (0, 0.0)
-    assert len(list(tmp_path.rglob("*.npy"))) == 1, "what is measured is not kept"
+    assert len(list(tmp_path.rglob("*.npz"))) == 1, "what is measured is not kept"
 
 
 @pytest.mark.parametrize(

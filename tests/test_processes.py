@@ -55,7 +55,7 @@ def test_each_subject_is_read_once_and_by_the_first_process(two):
     _, out = two
     read = (out / "read.txt").read_text().splitlines()
     assert sorted(read) == ["0 a", "0 b", "0 c"]
-    assert len(list((out / "cache").rglob("*.npy"))) == 3
+    assert len(list((out / "cache").rglob("*.npz"))) == 3
 
 
 def test_boxes_of_unequal_size_weigh_as_in_one_process(two, data):

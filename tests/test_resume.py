@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import shutil
 from dataclasses import asdict, replace
 
@@ -13,11 +14,12 @@ from torch.testing import assert_close
 from train_discs import CONFIG, Discs
 
 from maskdiff_edu.diffusion import FPM, IPM, PatchSettings, UNet, UNetConfig, no_corruption
-from maskdiff_edu.errors import CheckpointError
+from maskdiff_edu.errors import CheckpointError, Error
 from maskdiff_edu.scans import ScanFiles
 from maskdiff_edu.training import Saving, SlicePool, TrainConfig, fit, train
 from maskdiff_edu.training.checkpoints import load_checkpoint, save_checkpoint
 from maskdiff_edu.training.loop import CHECKPOINT
+from maskdiff_edu.training.state import TrainState
 
 TWO, THREE = replace(CONFIG, steps=2), replace(CONFIG, steps=3)
 SHAPE = UNetConfig((8, 16), 1, 2, True, False, 8, 8)
@@ -134,7 +136,7 @@ def write_scan(folder, name, value=1.0):
 
 
 def test_a_pool_is_known_by_its_subjects_and_not_by_their_place(tmp_path):
-    scans = [write_scan(tmp_path / "here", name) for name in ("a", "b")]
+    scans = [write_scan(tmp_path / "here", name, value) for name, value in (("a", 1), ("b", 2))]
     pool = SlicePool(scans, cache_dir=tmp_path / "cache")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     moved = [replace(scan, image=tmp_path / "there" / scan.image.name) for scan in scans]
@@ -142,7 +144,7 @@ def test_a_pool_is_known_by_its_subjects_and_not_by_their_place(tmp_path):
     others = [
         SlicePool(scans[:1]),
         SlicePool(scans[::-1]),
-        SlicePool([*scans[:1], write_scan(tmp_path / "there", "c")]),
+        SlicePool([*scans[:1], write_scan(tmp_path / "there", "c", 3)]),
         SlicePool([1, 2]),
         SlicePool([2, 1]),
         SlicePool([1, 2], contrast="t1"),
@@ -151,6 +153,15 @@ def test_a_pool_is_known_by_its_subjects_and_not_by_their_place(tmp_path):
     assert len(set(names)) == len(names)
     assert SlicePool(range(1, 3), cache_dir=tmp_path).description == others[3].description
     assert names[0].startswith("2 subjects (")
+
+
+def test_other_content_of_equal_name_size_and_time_is_another_pool(tmp_path):
+    scan = write_scan(tmp_path / "here", "a", 1)
+    before, seen = SlicePool([scan]).description, scan.image.stat()
+    write_scan(tmp_path / "here", "a", 2)
+    os.utime(scan.image, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert scan.image.stat().st_size == seen.st_size
+    assert SlicePool([scan]).description != before
 
 
 def test_changed_code_that_makes_subjects_makes_another_pool(monkeypatch):
@@ -279,3 +290,37 @@ def test_a_foreign_card_beside_the_checkpoint_is_left_alone(tmp_path):
     assert (tmp_path / "checkpoint.json").read_text() == '{"mine": 1}'
     averages = load_checkpoint(tmp_path / CHECKPOINT)[0]
     assert_close(model.stem.weight, averages["ema.stem.weight"], rtol=0, atol=0)
+
+
+# Numbers that are no longer finite
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_training_that_comes_apart_stops_at_that_step_and_keeps_its_checkpoint(tmp_path, bad):
+    def spoilt_from_step_3(images, brain_masks, generator):
+        calls.append(1)
+        return images * bad if len(calls) > 2 else images
+
+    calls = []
+    config = replace(TWO, steps=6)
+    saving = Saving(tmp_path, every=2)
+    with pytest.raises(Error, match="step 3: expected finite numbers, got NaN or infinity in loss"):
+        list(train(config, Discs(), corrupt=spoilt_from_step_3, device="cpu", out=saving))
+    _, about = load_checkpoint(tmp_path / CHECKPOINT)
+    assert about["step"] == 2
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+    """Where nobody looks at the loss of each step, as on a GPU."""
+    run(TWO, tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    learn_from = TrainState.learn_from
+
+    def spoil(state, error):
+        learn_from(state, error)
+        next(state.net.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(TrainState, "learn_from", spoil)
+    with pytest.raises(Error, match="step 3: expected finite numbers, got NaN"):
+        go_on(tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -214,7 +214,11 @@ def test_an_older_reconstruction_goes_and_other_files_stay(patient, tmp_path):
     (tmp_path / "reconstruction.nii.gz").write_text("of another model")
     (tmp_path / "scores.json").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
-    write_scored(score_scan(patient, INTENSITY), tmp_path)
+    scored = score_scan(patient, INTENSITY)
+    with pytest.raises(Error, match="expected no such file yet"):
+        write_scored(scored, tmp_path)
+    assert (tmp_path / "scores.json").read_text() == "old"
+    write_scored(scored, tmp_path, overwrite=True)
     kept = {path.name for path in tmp_path.iterdir()}
     assert kept == {"anomaly.nii.gz", "scores.json", "report.html", "notes.txt"}
     assert json.loads((tmp_path / "scores.json").read_text())["model"] == "intensity"

@@ -3,39 +3,27 @@
 Every page in turn, from a server on this machine, in headless Chromium.
 """
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from site_build import pages_in_toc
-from site_visits import FIGURES
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = pages_in_toc(ROOT)
+from site_visits import DESK, FIGURES, PHONE, Visit
 
 pytestmark = pytest.mark.slow
 
 QUESTIONS = f"{FIGURES}:has(form)"
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_asks_no_other_host_and_raises_no_error(visit: Any, address: str, name: str) -> None:
-    seen = visit(name)
-    assert [url for url in seen.asked if not url.startswith((address, "data:", "blob:"))] == []
-    assert seen.complaints == []
+def test_nothing_scrolls_sideways_on_a_phone(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size(PHONE)
+    try:
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        too_wide = "fs => fs.filter(f => f.scrollWidth > f.clientWidth + 1).map(f => f.innerText)"
+        assert page.locator(FIGURES).evaluate_all(too_wide) == []
+    finally:
+        page.set_viewport_size(DESK)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_scrolls_sideways_on_a_phone(visit: Any, name: str) -> None:
-    page = visit(name, width=375).page
-    assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    too_wide = "fs => fs.filter(f => f.scrollWidth > f.clientWidth + 1).map(f => f.innerText)"
-    assert page.locator(FIGURES).evaluate_all(too_wide) == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_quizzes_and_predictions_answer(visit: Any, name: str) -> None:
-    page = visit(name).page
+def test_quizzes_and_predictions_answer(visit: Visit) -> None:
+    page = visit.page
     forms = page.locator(f"{QUESTIONS} form")
     for i in range(forms.count()):
         form = forms.nth(i)
@@ -53,6 +41,13 @@ def test_quizzes_and_predictions_answer(visit: Any, name: str) -> None:
             assert sum(reply.startswith("✓") for reply in replies) == 1
 
 
-def test_the_book_has_questions(visit: Any) -> None:
+def test_page_asks_no_other_host_and_raises_no_error(visit: Visit, address: str) -> None:
+    """The last one: also while the questions were answered."""
+    here = (address, "data:", "blob:")
+    assert [url for url in visit.asked if not url.startswith(here)] == []
+    assert visit.complaints == []
+
+
+def test_the_book_has_questions(chapter: Visit) -> None:
     """So that the test above cannot pass because nothing was there."""
-    assert visit("book/ch02_noising").page.locator(f"{QUESTIONS} form").count() >= 5
+    assert chapter.page.locator(f"{QUESTIONS} form").count() >= 5

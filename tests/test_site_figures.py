@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_build import pages_in_toc
 from site_visits import Visit
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = pages_in_toc(ROOT)
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_figures_answer_the_keyboard(visit: Any, name: str) -> None:
-    seen = visit(name)
-    for i in range(seen.figures.count()):
-        figure = seen.figures.nth(i)
-        assert press_all(seen.page, figure) >= 1, figure.inner_text()
+def test_figures_answer_the_keyboard(visit: Visit) -> None:
+    for i in range(visit.figures.count()):
+        figure = visit.figures.nth(i)
+        assert press_all(visit.page, figure) >= 1, figure.inner_text()
 
 
 def press_all(page: Any, figure: Any) -> int:
@@ -56,12 +50,10 @@ def wait_for_change(page: Any, figure: Any, before: bytes, control: Any) -> None
     raise AssertionError(f"{label!r} changed nothing in {figure.inner_text()!r}")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_figures_answer_the_mouse(visit: Any, name: str) -> None:
+def test_figures_answer_the_mouse(visit: Visit) -> None:
     """A click near one end of each first slider, then near the other."""
-    seen = visit(name)
-    for i in range(seen.figures.count()):
-        slider = seen.figures.nth(i).locator('input[type="range"]').first
+    for i in range(visit.figures.count()):
+        slider = visit.figures.nth(i).locator('input[type="range"]').first
         if not slider.count():
             continue
         slider.scroll_into_view_if_needed()
@@ -69,16 +61,16 @@ def test_figures_answer_the_mouse(visit: Any, name: str) -> None:
         for share in (0.05, 0.95):
             box = slider.bounding_box()
             x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
-            seen.page.mouse.click(x, y)
-            values.append((slider.input_value(), picture(seen.figures.nth(i))))
+            visit.page.mouse.click(x, y)
+            values.append((slider.input_value(), picture(visit.figures.nth(i))))
         (low, first), (high, last) = values
         assert int(low) < int(high)
         assert first != last
 
 
-def test_the_book_has_living_figures(visit: Any) -> None:
+def test_the_book_has_living_figures(chapter: Visit) -> None:
     """So that the tests above cannot pass because nothing was there."""
-    assert visit("book/ch02_noising").figures.count() >= 2
+    assert chapter.figures.count() >= 2
 
 
 def test_figures_live_without_a_server(browser: Any, html: Path) -> None:

@@ -1,11 +1,23 @@
 """Subjects as bytes, and the number that tells stored ones of before from today's."""
 
+import io
+import os
+import pickle
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from maskdiff_edu.brains import make_subject, stacks
-from maskdiff_edu.brains.stacks import encode_slices, make_stack, stack_path
+from maskdiff_edu.brains.stacks import (
+    cached_stack,
+    encode_slices,
+    make_stack,
+    stack_name,
+    stack_path,
+)
 from maskdiff_edu.scans import find_scans, intensity, write_subject
 from maskdiff_edu.training import SlicePool
 
@@ -51,7 +63,7 @@ def test_a_new_version_is_made_anew_and_described_otherwise(tmp_path, monkeypatc
     newer = SlicePool([4], cache_dir=tmp_path)
     assert newer.description != before
     assert np.array_equal(newer[0], pool[0])
-    assert len(list(tmp_path.rglob("*.npy"))) == 2, "neither is taken for the other"
+    assert len(list(tmp_path.rglob("*.npz"))) == 2, "neither is taken for the other"
 
 
 def test_other_contrasts_and_other_scans_have_other_files(tmp_path):
@@ -59,11 +71,110 @@ def test_other_contrasts_and_other_scans_have_other_files(tmp_path):
     for seed in (0, 1):
         write_subject(make_subject(seed).crop_slices(4), folder)
     a, b = find_scans(folder)
-    paths = [stack_path(s, c, tmp_path) for s, c in ((0, "t2"), (0, "t1"), (1, "t2"), (a, "t2"))]
-    paths.append(stack_path(b, "t2", tmp_path))
-    assert len(set(paths)) == 5
-    a.image.touch()
-    assert stack_path(a, "t2", tmp_path) != paths[3]
+    names = [stack_name(s, c) for s, c in ((0, "t2"), (0, "t1"), (1, "t2"), (a, "t2"), (b, "t2"))]
+    assert len({stack_path(name, tmp_path) for name in names}) == 5
+
+
+def test_a_scan_is_known_by_what_its_files_hold(tmp_path):
+    """Not by names and times; the lesion mask, which training does not read, does not count."""
+    write_subject(make_subject(0).crop_slices(4), tmp_path / "here")
+    (here,) = find_scans(tmp_path / "here")
+    name = stack_name(here, "t2")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    (there,) = find_scans(tmp_path / "there")
+    there.image.touch()
+    assert stack_name(there, "t2") == name
+    assert stack_name(replace(there, lesion_mask=there.image), "t2") == name
+    assert stack_name(replace(there, brain_mask=None), "t2") != name
+    before = there.image.stat()
+    content = bytearray(there.image.read_bytes())
+    content[len(content) // 2] ^= 1
+    there.image.write_bytes(content)
+    os.utime(there.image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stack_name(there, "t2") != name, "of equal size and time"
+
+
+STACK = np.full((3, 96, 96), 7, np.uint8)
+
+
+def stored(**parts) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **parts)
+    return file.getvalue()
+
+
+def one_array(array) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+WHOLE = stored(stack=STACK, name="t2-0")
+DAMAGED = {
+    "empty": b"",
+    "cut": WHOLE[: len(WHOLE) // 2],
+    "zeros": bytes(len(WHOLE)),
+    "text": b"no such thing",
+    "pickled": pickle.dumps(STACK),
+    "one array": one_array(STACK),
+    "objects": stored(stack=np.array([{}], object), name="t2-0"),
+    "another subject": stored(stack=STACK, name="t2-1"),
+    "no name": stored(stack=STACK),
+    "no stack": stored(name="t2-0"),
+    "no slices": stored(stack=STACK[:0], name="t2-0"),
+    "one slice": stored(stack=STACK[0], name="t2-0"),
+    "small slices": stored(stack=STACK[:, :48], name="t2-0"),
+    "floats": stored(stack=STACK / 255, name="t2-0"),
+    "signed": stored(stack=STACK.astype(np.int8), name="t2-0"),
+}
+
+
+@pytest.fixture
+def store(monkeypatch, tmp_path):
+    """Write a cache file of subject 0, and say what is read and how often a subject is made."""
+    made = []
+    monkeypatch.setattr(stacks, "make_stack", lambda source, contrast: made.append(1) or STACK + 1)
+    path = stack_path("t2-0", tmp_path)
+    path.parent.mkdir()
+
+    def read(content):
+        made.clear()
+        if content is not None:
+            path.write_bytes(content)
+        return cached_stack(0, "t2", path), len(made)
+
+    return read
+
+
+def test_a_whole_file_is_read(store):
+    stack, made = store(WHOLE)
+    assert np.array_equal(stack, STACK) and made == 0
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_made_again(store, content):
+    stack, made = store(content)
+    assert np.array_equal(stack, STACK + 1) and made == 1
+    stack, made = store(None)
+    assert np.array_equal(stack, STACK + 1) and made == 0, "and is whole from then on"
+
+
+def test_no_flipped_bit_goes_unseen(store):
+    """Every byte of the head and the tail, and some between: whatever is read is whole."""
+    n = len(WHOLE)
+    places = [*range(300), *range(300, n - 900, 397), *range(n - 900, n)]
+    for place in places:
+        flipped = bytearray(WHOLE)
+        flipped[place] ^= 1 << place % 8
+        stack, made = store(flipped)
+        assert np.array_equal(stack, STACK + 1 if made else STACK), place
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_keeps_nobody_waiting(store, tmp_path):
+    os.mkfifo(stack_path("t2-0", tmp_path))
+    stack, made = store(None)
+    assert np.array_equal(stack, STACK + 1) and made == 1
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])

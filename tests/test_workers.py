@@ -91,7 +91,7 @@ def test_a_pool_fills_after_torch_has_computed_with_several_threads(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(SlicePool([2], cache_dir=tmp_path)[0])
-    assert len(list(tmp_path.rglob("*.npy"))) == 3
+    assert len(list(tmp_path.rglob("*.npz"))) == 3
 
 
 @pytest.mark.slow

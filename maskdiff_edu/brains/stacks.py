@@ -6,9 +6,10 @@ process that makes subjects would spend longer on loading it than on making ten 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,21 +45,60 @@ def make_stack(source: int | ScanFiles, contrast: str = "t2") -> np.ndarray:
     return stack
 
 
-def cached_stack(source: int | ScanFiles, contrast: str, folder: Path) -> np.ndarray:
-    """The same from its file in `folder`, which is written if it is not there."""
-    path = stack_path(source, contrast, folder)
-    if path.exists():
-        return np.load(path)
-    stack = make_stack(source, contrast)
-    file = io.BytesIO()
-    np.save(file, stack)
-    write_atomic(path, file.getvalue())
+def stack_name(source: int | ScanFiles, contrast: str) -> str:
+    """What the stack of a subject is called: after its seed, or a digest of what its files hold.
+
+    Neither the name, the place nor the time of a file counts. Raises ScanError where one cannot be
+    read.
+    """
+    if isinstance(source, int):
+        return f"{contrast}-{source}"
+    return f"scan-{source.digest(lesion_mask=False)[:32]}"
+
+
+def stack_path(name: str, folder: Path) -> Path:
+    """Where a stack of that name lies in a cache."""
+    return folder / f"stacks-{STACKS_VERSION}" / f"{name}.npz"
+
+
+def cached_stack(source: int | ScanFiles, contrast: str, path: Path) -> np.ndarray:
+    """`make_stack` from its file; where that is not there or damaged, it is written anew."""
+    stack = _read(path)
+    if stack is None:
+        stack = make_stack(source, contrast)
+        file = io.BytesIO()
+        np.savez(file, stack=stack, name=path.stem)
+        write_atomic(path, file.getvalue())
     return stack
 
 
-def store(source: int | ScanFiles, contrast: str, folder: Path) -> None:
+def _read(path: Path) -> np.ndarray | None:
+    """The stack in a file; None where there is none, or not the whole one of that name.
+
+    A cache can be damaged by anything that writes to the disk. The CRC of each part is the zip's,
+    and nothing is unpickled.
+    """
+    try:
+        if not path.is_file():  # a pipe would keep us waiting for ever
+            return None
+        with zipfile.ZipFile(path) as parts:
+            stack, name = (_array(parts, part) for part in ("stack", "name"))
+    except (EOFError, KeyError, MemoryError, NotImplementedError, OSError, RuntimeError, ValueError,
+            zipfile.BadZipFile, zlib.error):  # fmt: skip
+        return None
+    is_stack = stack.dtype == np.uint8 and stack.ndim == 3 and stack.shape[1:] == SHAPE[:2]
+    return stack if is_stack and len(stack) > 0 and str(name) == path.stem else None
+
+
+def _array(parts: zipfile.ZipFile, name: str) -> np.ndarray:
+    content = parts.read(f"{name}.npy")  # all of it, so that its CRC is compared before it is used
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def store(source_and_path: tuple[int | ScanFiles, Path], contrast: str) -> None:
     """`cached_stack` without its answer, which another process would have to send."""
-    cached_stack(source, contrast, folder)
+    source, path = source_and_path
+    cached_stack(source, contrast, path)
 
 
 def seconds_to_make(source: int | ScanFiles, contrast: str) -> float:
@@ -66,16 +106,6 @@ def seconds_to_make(source: int | ScanFiles, contrast: str) -> float:
     began = time.perf_counter()
     make_stack(source, contrast)
     return time.perf_counter() - began
-
-
-def stack_path(source: int | ScanFiles, contrast: str, folder: Path) -> Path:
-    """Where the stack of a subject lies in a cache."""
-    if isinstance(source, int):
-        name = f"{contrast}-{source}"
-    else:
-        state = [(str(f.resolve()), f.stat().st_mtime_ns, f.stat().st_size) for f in source.read]
-        name = f"scan-{hashlib.sha256(repr(state).encode()).hexdigest()[:20]}"
-    return folder / f"stacks-{STACKS_VERSION}" / f"{name}.npy"
 
 
 def encode_slices(images: ArrayLike, brain_masks: ArrayLike) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maskdiff_edu import progress
 from maskdiff_edu.cli.options import (
     Contrast,
     Device,
@@ -15,6 +16,7 @@ from maskdiff_edu.cli.options import (
     Kind,
     Model,
     OutFolder,
+    Overwrite,
     ResidualKind,
     Scale,
     Seed,
@@ -32,6 +34,8 @@ from maskdiff_edu.evaluation.groups import summarise_for_card
 from maskdiff_edu.files import require_writable, whole_folder, write_atomic
 from maskdiff_edu.scans import ScanFiles, find_scans
 from maskdiff_edu.show import plot_comparison
+
+COMPARISON = ("comparison.json", "comparison.md", "comparison.png")  #: what `compare` writes
 
 
 @reports_errors
@@ -140,6 +144,7 @@ def compare(
         runs.REFERENCE
     ),
     metric: Annotated[str, typer.Option(help="auprc, auroc, best_dice or dice.")] = "auprc",
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare measured methods: a table and a picture, with paired differences and intervals.
 
@@ -147,10 +152,12 @@ def compare(
 
     maskdiff-edu compare results --out comparison
     """
-    require_writable(out)
+    if out.resolve() == results.resolve():  # the next comparison would read this one as a run
+        raise SettingsError(f"--out: expected another folder than that of the runs, got {out}")
+    require_writable(out, COMPARISON, overwrite=overwrite)
     compared = runs.compare(load_runs(results), reference=reference, metric=metric)
     table = runs.as_table(compared)
-    with whole_folder(out) as folder:
+    with whole_folder(out, COMPARISON, overwrite=overwrite) as folder:
         write_atomic(folder / "comparison.json", json.dumps(as_json(compared), indent=1).encode())
         write_atomic(folder / "comparison.md", table.encode())
         plot_comparison(compared, metric).savefig(folder / "comparison.png", dpi=120)
@@ -180,7 +187,8 @@ def info(
 
 def _digest(found: Sequence[ScanFiles]) -> str:
     """Tells these subjects from others by their names and by what their files hold."""
-    told = [(files.name, files.digest()) for files in found]
+    every = progress.bar(found, desc="reading files", unit="subject")
+    told = [(files.name, files.digest()) for files in every]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 

@@ -36,6 +36,9 @@ class Kind(StrEnum):
 
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Results go here; other files are kept.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace older results of the same names in --out.")
+]
 Model = Annotated[str, typer.Option(help="A shipped model, intensity, or a .safetensors file.")]
 Times = Annotated[
     list[int] | None, typer.Option("--t", help="How far to noise; give several to average.")

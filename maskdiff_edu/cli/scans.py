@@ -16,6 +16,7 @@ from maskdiff_edu.cli.options import (
     Kind,
     Model,
     OutFolder,
+    Overwrite,
     ResidualKind,
     Scale,
     Seed,
@@ -26,13 +27,14 @@ from maskdiff_edu.cli.options import (
     reports_errors,
     say,
 )
-from maskdiff_edu.detection import Method, Scored, build_method, score_scan
+from maskdiff_edu.detection import Scored, build_method, score_scan
 from maskdiff_edu.detection.models import DEFAULT_MODEL
-from maskdiff_edu.errors import Error, ScanError, ScanWarning
+from maskdiff_edu.errors import ScanError, ScanWarning
 from maskdiff_edu.evaluation import phantoms
 from maskdiff_edu.files import require_writable, whole_folder
-from maskdiff_edu.scans import Scan, find_scans, load_scan, write_subject
+from maskdiff_edu.scans import Scan, ScanFiles, find_scans, load_scan, write_subject
 from maskdiff_edu.show import write_scored
+from maskdiff_edu.show.report import OUTPUTS
 
 DEMO = ("test", "tumour")  #: the demo's patient is the first of this split and kind
 
@@ -51,6 +53,7 @@ def score(
     normalise: Scale = None,
     device: Device = "auto",
     contrast: Annotated[Contrast, typer.Option(help="Which scans of a folder.")] = "t2",
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a scan: anomaly map, pseudo-healthy brain, numbers and a report.
 
@@ -71,28 +74,23 @@ def score(
     if scan.is_dir():
         if brain_mask or lesion_mask:
             raise ScanError(f"{scan}: expected one scan for the mask that was given, got a folder")
-        found = find_scans(scan, contrast)
-        require_writable(out)
-        method = build_method(model, **options)
-        bad = [
-            f.name
-            for f in progress.bar(found, desc="scoring", unit="scan")
-            if not _try(f.load, method, out / f.name)
-        ]
-        typer.echo(f"{len(found) - len(bad)} of {len(found)} scans scored into {out}")
-        if bad:
-            raise ScanError(f"{scan}: not scored: {', '.join(bad)}")
+        _score_each(find_scans(scan, contrast), out, overwrite, model, options)
         return
+    _require_not_read(out, scan, brain_mask, lesion_mask)
+    require_writable(out, OUTPUTS, overwrite=overwrite)
     loaded, notes = _with_notes(lambda: load_scan(scan, brain_mask, lesion_mask))
-    require_writable(out)
     scored = score_scan(loaded, build_method(model, **options), notes)
-    write_scored(scored, out)
+    write_scored(scored, out, overwrite=overwrite)
     _tell(scored, out)
 
 
 @reports_errors
 def demo(
-    out: OutFolder, model: Model = DEFAULT_MODEL, seed: Seed = 0, device: Device = "auto"
+    out: OutFolder,
+    model: Model = DEFAULT_MODEL,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a shipped patient: the first tumour of the synthetic test subjects.
 
@@ -100,11 +98,11 @@ def demo(
 
     maskdiff-edu demo --out demo
     """
-    require_writable(out)
+    require_writable(out, OUTPUTS, overwrite=overwrite)
     method = build_method(model, seed=seed, device=device)
     [make_patient] = phantoms(*DEMO, n=1)
     scored = score_scan(make_patient(), method)
-    write_scored(scored, out)
+    write_scored(scored, out, overwrite=overwrite)
     _tell(scored, out)
 
 
@@ -118,6 +116,7 @@ def phantom(
     slices: Annotated[
         int | None, typer.Option(min=2, max=80, help="Only so many around the middle.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write synthetic subjects as NIfTI, one folder each: scan, brain mask, lesion mask.
 
@@ -125,7 +124,7 @@ def phantom(
 
     maskdiff-edu phantom --kind ms --n 3 --out patients
     """
-    with whole_folder(out) as folder:
+    with whole_folder(out, overwrite=overwrite) as folder:
         made = cohorts.make_cohort(split, kind, n, contrast)
         for subject in progress.bar(made, total=n, desc="making subjects", unit="subject"):
             chosen = subject if slices is None else subject.crop_slices(slices)
@@ -144,15 +143,36 @@ def _with_notes(load: Callable[[], Scan]) -> tuple[Scan, tuple[str, ...]]:
     return scan, tuple(notes)
 
 
-def _try(load: Callable[[], Scan], method: Method, out: Path) -> bool:
-    """Score one scan of many; says why where that fails."""
-    try:
-        scan, notes = _with_notes(load)
-        write_scored(score_scan(scan, method, notes), out)
-    except Error as error:
-        say(f"error: {one_line(error)}")
-        return False
-    return True
+def _score_each(
+    found: list[ScanFiles], out: Path, overwrite: bool, model: str, options: dict[str, Any]
+) -> None:
+    """Score every scan into a folder of its own; the bad ones are told, and keep no other."""
+    require_writable(out)
+    method = build_method(model, **options)
+    bad = []
+    for files in progress.bar(found, desc="scoring", unit="scan"):
+        try:
+            _require_not_read(out / files.name, files.image, files.brain_mask, files.lesion_mask)
+            require_writable(out / files.name, OUTPUTS, overwrite=overwrite)
+            scan, notes = _with_notes(files.load)
+            write_scored(score_scan(scan, method, notes), out / files.name, overwrite=overwrite)
+        except Exception as error:  # whatever is wrong with one scan, the others are scored
+            say(f"error: {files.name}: {one_line(error)}")
+            bad.append(files.name)
+    typer.echo(f"{len(found) - len(bad)} of {len(found)} scans scored into {out}")
+    if bad:
+        raise ScanError(f"not scored: {', '.join(bad)}")
+
+
+def _require_not_read(out: Path, *read: Path | None) -> None:
+    """A result never takes the place of what it is made from, asked to or not."""
+    written = {(out / name).resolve() for name in OUTPUTS}
+    for path in read:
+        if path is not None and path.resolve() in written:
+            raise ScanError(
+                f"{path}: expected a scan that no result would replace, got one that lies where "
+                f"{path.name} goes; choose another --out"
+            )
 
 
 def _tell(scored: Scored, out: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +34,7 @@ from maskdiff_edu.evaluation.results import (
     load_run,
     mean_prevalence,
 )
-from maskdiff_edu.files import write_atomic
+from maskdiff_edu.files import locked, write_atomic
 
 REFERENCE = "ddpm"  #: what every method is compared with
 SHIPPED = Path(__file__).parent.parent / "results"  #: what the book cites, with its PROTOCOL.md
@@ -58,26 +58,41 @@ def measure(
     {"split": "test", "n": 30, "contrast": "t2"}. With a group "healthy" every
     other one gets "auroc_volume", how well the volume score tells its subjects from the healthy.
 
-    Raises: `ResultsError` where the file holds a run with other weights, settings or subjects.
+    Raises: `ResultsError` where the file holds a run with other weights, settings or subjects,
+    `Error` where another process is writing it.
     """
     run = replace(identify(method), fpr=fpr, n_controls=len(controls), about=dict(about or {}))
     path = Path(folder) / f"{run.name}.json"
+
+    def threshold() -> float | None:
+        return healthy_threshold(method, controls, fpr) if controls else method.threshold
+
+    with locked(path):
+        return path, _measure(path, run, method, groups, threshold)
+
+
+def _measure(
+    path: Path,
+    run: Run,
+    method: Method,
+    groups: Mapping[str, Sequence[Load]],
+    threshold: Callable[[], float | None],
+) -> Run:
     if path.exists():
         run = _resume(path, run)
     else:
         began = time.perf_counter()
-        threshold = healthy_threshold(method, controls, fpr) if controls else method.threshold
-        run = replace(run, threshold=threshold, seconds=time.perf_counter() - began)
+        run = replace(run, threshold=threshold(), seconds=time.perf_counter() - began)
         write_run(path, run)
     for name, loads in groups.items():
         if name not in run.groups:
             began = time.perf_counter()
-            found = {**run.groups, name: evaluate_group(name, method, loads, run.threshold)}
-            run = replace(run, groups=found, seconds=run.seconds + time.perf_counter() - began)
+            measured = {**run.groups, name: evaluate_group(name, method, loads, run.threshold)}
+            run = replace(run, groups=measured, seconds=run.seconds + time.perf_counter() - began)
             write_run(path, run)
     run = _against_healthy(run)
     write_run(path, run)
-    return path, run
+    return run
 
 
 def identify(method: Method) -> Run:

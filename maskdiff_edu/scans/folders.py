@@ -41,17 +41,12 @@ class ScanFiles:
     lesion_mask: Path | None  #: None if nobody marked lesions
     name: str  #: unlike that of any other scan found with it
 
-    @property
-    def read(self) -> list[Path]:
-        """The files that training reads: the scan, and its brain mask where there is one."""
-        return [path for path in (self.image, self.brain_mask) if path is not None]
+    def digest(self, *, lesion_mask: bool = True) -> str:
+        """SHA-256 of what the files hold, as 64 hex digits; with or without the lesion mask.
 
-    def digest(self) -> str:
-        """SHA-256 of what the files hold, masks included, as 64 hex digits.
-
-        Raises: `OSError` where one cannot be read.
+        Raises: `ScanError` where one cannot be read.
         """
-        roles = (self.image, self.brain_mask, self.lesion_mask)
+        roles = (self.image, self.brain_mask, self.lesion_mask if lesion_mask else None)
         held = [None if path is None else _digest_of(path) for path in roles]
         return hashlib.sha256(repr(held).encode()).hexdigest()
 
@@ -110,8 +105,11 @@ def write_subject(scan: Scan, folder, contrast: str = "t2") -> Path:
 
 
 def _digest_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _nifti_files(folder: Path) -> list[Path]:
@@ -169,7 +167,7 @@ def _with_masks(image: Path, files: list[Path]) -> ScanFiles:
     brain, lesion = (
         _own_mask(kind, image, subject, files, len(peers) == 1) for kind in (_BRAIN, _LESION)
     )
-    return ScanFiles(image, brain, lesion, name=subject or image.resolve().parent.name)
+    return ScanFiles(image, brain, lesion, name=subject or image.absolute().parent.name)
 
 
 def _own_mask(
@@ -189,7 +187,7 @@ def _with_unlike_names(found: list[ScanFiles]) -> list[ScanFiles]:
     """Equal names get their folder's name in front, and a number where that does not help."""
     times = Counter(scan.name for scan in found)
     found = [
-        replace(scan, name=f"{scan.image.resolve().parent.name}_{scan.name}")
+        replace(scan, name=f"{scan.image.absolute().parent.name}_{scan.name}")
         if times[scan.name] > 1
         else scan
         for scan in found

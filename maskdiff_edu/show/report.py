@@ -22,12 +22,13 @@ SHOWN = 3  #: most suspicious slices with pictures
 APART = 5  #: slices between them at least, so that one lesion does not take all places
 
 
-def write_scored(scored: Scored, out: str | Path) -> None:
+def write_scored(scored: Scored, out: str | Path, *, overwrite: bool = False) -> None:
     """Write the maps, the scores and the report into the folder `out`, all or nothing.
 
-    Raises: `Error` where that cannot be written.
+    Raises: `Error` where that cannot be written, or where files of these names (`OUTPUTS`) are
+    there without `overwrite`.
     """
-    with whole_folder(out, replaces=OUTPUTS) as folder:
+    with whole_folder(out, OUTPUTS, overwrite=overwrite) as folder:
         affine = scored.scan.affine
         save_volume(folder / "anomaly.nii.gz", scored.anomaly_map, affine)
         if scored.reconstruction is not None:

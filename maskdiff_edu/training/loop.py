@@ -6,7 +6,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,8 @@ from torch import Tensor
 from maskdiff_edu import progress
 from maskdiff_edu.devices import choose_device, join_processes
 from maskdiff_edu.diffusion import Corruption, UNet
-from maskdiff_edu.errors import require_number
+from maskdiff_edu.errors import Error, require_number
+from maskdiff_edu.files import locked
 from maskdiff_edu.training.batches import in_turn, make_generator, move
 from maskdiff_edu.training.checkpoints import checksum, load_model, save_model
 from maskdiff_edu.training.config import TrainConfig, custom, make_corruption, make_schedule
@@ -83,8 +84,11 @@ def train(
     ends in the same weights as one that was not. Under torchrun the processes share each batch. On
     a GPU a thread of its own asks the pool and `corrupt` for the next batches during a step.
 
-    Raises SettingsError for settings that do not fit, CheckpointError for a file that does not,
+    Only one training at a time writes into a folder. Raises Error where another process does,
+    SettingsError for settings that do not fit, CheckpointError for a file that does not,
     also one of a training with other settings (only steps may grow), data, `corrupt` or `start`.
+    Raises Error, the checkpoint of before kept, where a number is no longer finite: on a CPU at
+    that step, elsewhere, where looking costs time, when the next checkpoint is due.
 
     >>> from maskdiff_edu.training.pool import Discs
     >>> def hide_left(images, brain_masks, generator):  # see book/own_mask.ipynb
@@ -101,8 +105,6 @@ def train(
     hide = corrupt or make_corruption(config)
     state = TrainState(config, chosen, start, _describe(pool, corrupt, start))
     saving = _saving(out)
-    if saving and saving.resume and saving.checkpoint.exists():
-        state.load(saving.checkpoint)
 
     def prepare(n: int) -> Noised:
         """Batch n; all processes draw the whole of it, and each takes its part."""
@@ -111,21 +113,31 @@ def train(
         x_0, brain_masks = (move(tensor, chosen) for tensor in drawn)
         return hide_and_noise(x_0, brain_masks, hide, schedule, config, generator).share(share)
 
-    if state.step == config.steps:
-        return
-    began = time.perf_counter()
-    first = prepare(state.step)
-    follow = make_follow(state, schedule, first, processes)
-    with closing(in_turn(prepare, state.step + 1, config.steps, chosen)) as others:
-        for noised in chain([first], others):
-            error, lr = follow(noised)
-            state.seconds += time.perf_counter() - began
-            is_last = state.step == config.steps
-            if saving and processes.rank == 0 and (is_last or state.step % saving.every == 0):
-                state.save(saving.checkpoint)
-            error = processes.mean(error)
-            yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
-            began = time.perf_counter()
+    with ExitStack() as held:
+        if saving and processes.rank == 0:
+            held.enter_context(locked(saving.checkpoint))
+        if saving and saving.resume and saving.checkpoint.exists():
+            state.load(saving.checkpoint)
+        if state.step == config.steps:
+            return
+        began = time.perf_counter()
+        first = prepare(state.step)
+        follow = make_follow(state, schedule, first, processes)
+        others = in_turn(prepare, state.step + 1, config.steps, chosen)
+        with closing(others):
+            for noised in chain([first], others):
+                error, lr = follow(noised)
+                state.seconds += time.perf_counter() - began
+                error = processes.mean(error)
+                is_last = state.step == config.steps
+                if chosen.type == "cpu":  # elsewhere to look at a number is to wait for it
+                    _require_finite(state.step, {"loss": error})
+                if saving and (is_last or state.step % saving.every == 0):
+                    _require_finite(state.step, state.net.state_dict())
+                    if processes.rank == 0:
+                        state.save(saving.checkpoint)
+                yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
+                began = time.perf_counter()
 
 
 def fit(
@@ -157,6 +169,17 @@ def fit(
         used = _tell(trained, options.get("corrupt"), options.get("start"))
         save_model(Path(saving.folder) / MODEL, model, dict(about or {}) | used | versions)
     return model
+
+
+def _require_finite(step: int, tensors: Mapping[str, Tensor]) -> None:
+    """Raise Error where a training has come apart; all processes see the same numbers."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise Error(
+                f"step {step}: expected finite numbers, got NaN or infinity in {name}; checkpoints "
+                "of before are kept. Try a lower learning rate, or look for NaN in what hides "
+                "parts of the images"
+            )
 
 
 def _saving(out: str | Path | Saving | None) -> Saving | None:

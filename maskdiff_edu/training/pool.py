@@ -5,6 +5,7 @@ import os
 import statistics
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -67,15 +68,23 @@ class SlicePool:
     def __getitem__(self, index: int) -> np.ndarray:
         """All slices of one subject, (n, 96, 96) uint8."""
         if index not in self._loaded:
-            self._loaded[index] = stacks.cached_stack(
-                self.sources[index], self.contrast, self.folder
-            )
+            path = stacks.stack_path(self.names[index], self.folder)
+            self._loaded[index] = stacks.cached_stack(self.sources[index], self.contrast, path)
         return self._loaded[index]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What the cache calls each subject; files are read once for it, with a progress bar."""
+        every = progress.bar(self.sources, desc="reading files", unit="file")
+        return [stacks.stack_name(source, self.contrast) for source in every]
 
     @property
     def description(self) -> str:
-        """Tells these subjects from others, by a digest, wherever their files lie."""
-        told = [source if isinstance(source, int) else _told_of(source) for source in self.sources]
+        """Tells these subjects from others, by a digest of what their files hold."""
+        told = [
+            source if isinstance(source, int) else name
+            for source, name in zip(self.sources, self.names, strict=True)
+        ]
         state = [told, self.contrast, stacks.STACKS_VERSION]
         digest = hashlib.sha256(repr(state).encode()).hexdigest()[:12]
         return f"{len(self)} subjects ({digest})"
@@ -98,7 +107,8 @@ class SlicePool:
 
     def _fill(self, indices: Iterable[int], workers: int | None) -> None:
         missing = self._missing(indices)
-        made = in_parallel(stacks.store, missing, self.contrast, self.folder, workers=workers)
+        items = [(self.sources[i], stacks.stack_path(self.names[i], self.folder)) for i in missing]
+        made = in_parallel(stacks.store, items, self.contrast, workers=workers)
         bar = progress.bar(total=len(missing), desc="making subjects", unit="subject")
         with closing(made), bar:
             for _ in made:
@@ -113,19 +123,18 @@ class SlicePool:
         if not missing:
             return 0, 0.0
         workers = workers or processors()
-        few = missing[: 2 * workers]
+        few = [self.sources[i] for i in missing[: 2 * workers]]
         made = in_parallel(stacks.seconds_to_make, few, self.contrast, workers=workers)
         seconds = list(made)
         typical = statistics.median(seconds[workers:] or seconds)  # the first load the atlas
         return len(missing), typical * -(-len(missing) // workers)
 
-    def _missing(self, indices: Iterable[int]) -> list[int | ScanFiles]:
-        """The sources of those subjects that are neither in memory nor in the cache."""
+    def _missing(self, indices: Iterable[int]) -> list[int]:
+        """Those subjects that are neither in memory nor in the cache."""
         return [
-            self.sources[i]
+            i
             for i in sorted(set(indices))
-            if i not in self._loaded
-            and not stacks.stack_path(self.sources[i], self.contrast, self.folder).exists()
+            if i not in self._loaded and not stacks.stack_path(self.names[i], self.folder).is_file()
         ]
 
     def subjects_of_batch(self, seed: int, n: int, batch_size: int) -> np.ndarray:
@@ -176,11 +185,6 @@ def _vary(coded: Tensor, gain: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
     intensity = (coded.float() - 1).clamp(min=0) / 254
     intensity = (gain * intensity.pow(gamma)).clamp(max=1)
     return torch.where(brain_masks, 2 * intensity - 1, -1.0), brain_masks
-
-
-def _told_of(source: ScanFiles) -> list[tuple[str, int]]:
-    """Names and sizes of a scan's files, which stay the same in another folder."""
-    return [(file.name, file.stat().st_size) for file in source.read]
 
 
 def _default_cache() -> Path:
