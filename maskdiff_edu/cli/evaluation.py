@@ -23,12 +23,14 @@ from maskdiff_edu.cli.options import (
     Split,
     Times,
     as_times,
+    one_line,
     reports_errors,
+    say,
 )
 from maskdiff_edu.detection import build_method, models
 from maskdiff_edu.detection.cards import Chosen, PhantomRow
 from maskdiff_edu.detection.records import as_json
-from maskdiff_edu.errors import SettingsError
+from maskdiff_edu.errors import Error, ScanError, SettingsError
 from maskdiff_edu.evaluation import choose_settings, load_runs, measure, phantoms, runs
 from maskdiff_edu.evaluation.groups import summarise_for_card
 from maskdiff_edu.files import require_writable, whole_folder, write_atomic
@@ -110,6 +112,7 @@ def evaluate(
     if card and (data or model in models.BASELINES):
         raise SettingsError("--card: expected a network and the synthetic subjects, got others")
     require_writable(out)
+    found: list[ScanFiles] = []
     on_whom: dict[str, Any] = {"split": split, "n": n, "contrast": contrast}
     settings: dict[str, Any] = {
         "t": as_times(t),
@@ -120,13 +123,17 @@ def evaluate(
     method = build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:
         found = find_scans(data, contrast)
+        if not any(files.lesion_mask for files in found):
+            raise ScanError(f"{data}: expected lesion masks (NAME_seg), found none for any scan")
         subjects, controls = {"data": [files.load for files in found]}, []
         on_whom = {"data": data.name, "contrast": contrast, "digest": _digest(found)}
     else:
         chosen = kinds or list(Kind)
         subjects = {kind.value: phantoms(split, kind, n, contrast) for kind in chosen}
         controls = phantoms("validation", "healthy", n_validation, contrast)
-    path, run = measure(out, method, subjects, controls, fpr=fpr, about=on_whom)
+    path, run = measure(
+        out, method, subjects, controls, fpr=fpr, about=on_whom, on_error=_say_error
+    )
     summary = summarise_for_card(run)
     if card:
         how = {**on_whom, "n_validation": n_validation, "fpr": fpr, "seed": seed}
@@ -134,6 +141,9 @@ def evaluate(
         models.write_card(method, run.threshold, phantom=phantom, evaluation=how)
     _show_means(summary)
     typer.echo(f"all numbers: {path}")
+    measured = {subject.name for group in run.groups.values() for subject in group.subjects}
+    if missing := [files.name for files in found if files.name not in measured]:
+        raise ScanError(f"not measured: {', '.join(missing)}")
 
 
 @reports_errors
@@ -183,6 +193,12 @@ def info(
                 f"           {kind:8} AUPRC {found.auprc:.3f} {_interval(found)}, intensity "
                 f"{found.intensity:.3f}, prevalence {found.prevalence:.3f}"
             )
+
+
+def _say_error(error: Exception) -> None:
+    """One subject that cannot be measured keeps no other."""
+    kind = "" if isinstance(error, Error) else f"{type(error).__name__}: "
+    say(f"error: {kind}{one_line(error)}")
 
 
 def _digest(found: Sequence[ScanFiles]) -> str:

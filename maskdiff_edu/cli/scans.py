@@ -29,7 +29,7 @@ from maskdiff_edu.cli.options import (
 )
 from maskdiff_edu.detection import Scored, build_method, score_scan
 from maskdiff_edu.detection.models import DEFAULT_MODEL
-from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.errors import Error, ScanError, ScanWarning
 from maskdiff_edu.evaluation import phantoms
 from maskdiff_edu.files import require_writable, whole_folder
 from maskdiff_edu.scans import Scan, ScanFiles, find_scans, load_scan, write_subject
@@ -157,7 +157,8 @@ def _score_each(
             scan, notes = _with_notes(files.load)
             write_scored(score_scan(scan, method, notes), out / files.name, overwrite=overwrite)
         except Exception as error:  # whatever is wrong with one scan, the others are scored
-            say(f"error: {files.name}: {one_line(error)}")
+            where = "" if isinstance(error, Error) else f"{files.image}: {type(error).__name__}: "
+            say(f"error: {where}{one_line(error)}")
             bad.append(files.name)
     typer.echo(f"{len(found) - len(bad)} of {len(found)} scans scored into {out}")
     if bad:

@@ -74,7 +74,11 @@ def _phantom_row(group: GroupScores) -> PhantomRow:
 
 
 def evaluate_group(
-    name: str, method: Method, loads: Sequence[Load], threshold: float | None = None
+    name: str,
+    method: Method,
+    loads: Sequence[Load],
+    threshold: float | None = None,
+    on_error: Callable[[Exception], None] | None = None,
 ) -> GroupScores:
     """All metrics of one group of subjects, with a progress bar called `name`.
 
@@ -83,7 +87,8 @@ def evaluate_group(
     "pooled" puts the voxels of all subjects into one row: two different numbers. Beside the
     method, both intensity baselines and the method's map from the other kind of residual.
 
-    Raises: `SettingsError` for no subject, `ScanError` for one that cannot be used.
+    Raises: `SettingsError` for no subject, `ScanError` for one that cannot be used; with `on_error`
+    that one is left out and its error handed over.
     """
 
     def examine(scan: Scan, slices: Slices) -> tuple[SubjectScores, dict[str, np.ndarray]]:
@@ -96,11 +101,13 @@ def evaluate_group(
     if not loads:
         raise SettingsError(f"{name}: expected subjects, got none")
     subjects, voxels = [], []
-    every = progress.bar(_each(loads, method, examine), total=len(loads), desc=name, unit="subject")
-    for subject, inside in every:
+    found = _each(loads, method, examine, on_error)
+    for subject, inside in progress.bar(found, total=len(loads), desc=name, unit="subject"):
         subjects.append(subject)
         if subject.prevalence:
             voxels.append(inside)
+    if not subjects:
+        raise SettingsError(f"{name}: expected subjects that can be used, got none")
     return _summarise(subjects, voxels)
 
 
@@ -212,7 +219,10 @@ def auroc_volume(
 
 
 def _each(
-    loads: Sequence[Load], method: Method, examine: Callable[[Scan, Slices], T]
+    loads: Sequence[Load],
+    method: Method,
+    examine: Callable[[Scan, Slices], T],
+    on_error: Callable[[Exception], None] | None = None,
 ) -> Iterator[T]:
     """What `examine` says of every subject, in order, several subjects at a time.
 
@@ -221,15 +231,21 @@ def _each(
     of Python's global lock.
     """
 
-    def examine_one(load: Load) -> T:
-        scan = load()
-        return examine(scan, to_slices(scan, method.settings.normalise))
+    def examine_one(load: Load) -> T | None:
+        try:
+            scan = load()
+            return examine(scan, to_slices(scan, method.settings.normalise))
+        except Exception as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            return None
 
     threads = torch.get_num_threads()
     subjects = min(MOST_AT_A_TIME, threads)
     torch.set_num_threads(max(1, threads // subjects))
     try:
         with ThreadPoolExecutor(subjects) as executor:
-            yield from executor.map(examine_one, loads)
+            yield from (one for one in executor.map(examine_one, loads) if one is not None)
     finally:
         torch.set_num_threads(threads)

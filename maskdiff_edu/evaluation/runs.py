@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from maskdiff_edu.evaluation.groups import (
 )
 from maskdiff_edu.evaluation.results import (
     METHOD,
+    GroupScores,
     Row,
     Run,
     SubjectScores,
@@ -49,6 +50,7 @@ def measure(
     *,
     fpr: float = 0.01,
     about: Mapping[str, Any] | None = None,
+    on_error: Callable[[Exception], None] | None = None,
 ) -> tuple[Path, Run]:
     """Measure a method on groups of subjects; returns the run's file in `folder` and the run.
 
@@ -57,6 +59,8 @@ def measure(
     is taken. `about`: on whom, everything that tells these subjects from others, such as
     {"split": "test", "n": 30, "contrast": "t2"}. With a group "healthy" every
     other one gets "auroc_volume", how well the volume score tells its subjects from the healthy.
+
+    With `on_error` a subject that cannot be used is left out, and its error handed over.
 
     Raises: `ResultsError` where the file holds a run with other weights, settings or subjects,
     `Error` where another process is writing it.
@@ -67,16 +71,19 @@ def measure(
     def threshold() -> float | None:
         return healthy_threshold(method, controls, fpr) if controls else method.threshold
 
+    def evaluate(name: str, threshold: float | None) -> GroupScores:
+        return evaluate_group(name, method, groups[name], threshold, on_error)
+
     with locked(path):
-        return path, _measure(path, run, method, groups, threshold)
+        return path, _measure(path, run, groups, threshold, evaluate)
 
 
 def _measure(
     path: Path,
     run: Run,
-    method: Method,
-    groups: Mapping[str, Sequence[Load]],
+    names: Iterable[str],
     threshold: Callable[[], float | None],
+    evaluate: Callable[[str, float | None], GroupScores],
 ) -> Run:
     if path.exists():
         run = _resume(path, run)
@@ -84,10 +91,10 @@ def _measure(
         began = time.perf_counter()
         run = replace(run, threshold=threshold(), seconds=time.perf_counter() - began)
         write_run(path, run)
-    for name, loads in groups.items():
+    for name in names:
         if name not in run.groups:
             began = time.perf_counter()
-            measured = {**run.groups, name: evaluate_group(name, method, loads, run.threshold)}
+            measured = {**run.groups, name: evaluate(name, run.threshold)}
             run = replace(run, groups=measured, seconds=run.seconds + time.perf_counter() - began)
             write_run(path, run)
     run = _against_healthy(run)

@@ -8,6 +8,7 @@ For example::
     save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
 """
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,8 @@ def load_scan(path, brain_mask=None, lesion_mask=None) -> Scan:
 
 
 def scan_name(path) -> str:
-    """File name without `.nii` or `.nii.gz`."""
-    name = Path(path).name
+    """File name without `.nii` or `.nii.gz`; what is not UTF-8 in it becomes a mark."""
+    name = os.fsencode(Path(path).name).decode(errors="replace")
     return name[: name.lower().rindex(".nii")]
 
 
