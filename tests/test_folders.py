@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskdiff_edu.errors import ScanError
-from maskdiff_edu.scans import Scan, find_scans, save_volume, write_subject
+from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.scans import Scan, find_scans, folders, save_volume, write_subject
 
 REAL = os.environ.get("MASKDIFF_REAL")
 
@@ -125,6 +125,132 @@ def test_a_single_file_finds_its_own_masks_only(tmp_path):
 def test_no_two_scans_share_a_name(tmp_path):
     touch(tmp_path, "x/s_t2.nii", "y/s_t2.nii", "z/s_t2_run1.nii", "z/s_t2_run2.nii")
     assert [f.name for f in find_scans(tmp_path)] == ["x_s", "y_s", "z_s", "z_s_2"]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "P_seg",
+        "P_Segm",
+        "P_tumor_segmentation",
+        "P_segmentation",
+        "P-lesion",
+        "P_lesions",
+        "P_lesion_mask",
+        "P_lesion-manual",
+        "P_Consensus",
+        "P_consensus_gt",
+        "P_gt",
+        "P_lesion_msk",
+        "P_label-lesion_roi",
+        "P_T2w_seg",
+        "P_desc-T1lesion_mask",
+        "P_T2w_label-lesion_mask",
+        "P_tumourmask",
+    ],
+)
+def test_what_lesion_masks_are_called(tmp_path, mask, recwarn):
+    touch(tmp_path, "P_T2w.nii.gz", f"{mask}.nii.gz")
+    assert found_in(tmp_path) == [("P", "P_T2w.nii.gz", None, f"{mask}.nii.gz")]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("mask", ["P_brainmask", "P_brain_mask", "P_bet_mask", "P_T2w_brain_msk"])
+def test_what_brain_masks_are_called(tmp_path, mask, recwarn):
+    touch(tmp_path, "P_T2w.nii.gz", f"{mask}.nii.gz")
+    assert found_in(tmp_path) == [("P", "P_T2w.nii.gz", f"{mask}.nii.gz", None)]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("name", ["P_mask", "P_msk", "P_roi", "P_labels", "P_brain_seg", "Q_seg"])
+def test_a_mask_of_who_knows_what_is_named_and_is_no_scan(tmp_path, name):
+    touch(tmp_path, "P_T2w.nii.gz", "R_T2w.nii.gz", f"{name}.nii.gz")
+    with pytest.warns(ScanWarning, match=rf"not used, for their names tell.*: {name}.nii.gz$"):
+        found = found_in(tmp_path)
+    assert [f[1:] for f in found] == [(f"{p}_T2w.nii.gz", None, None) for p in "PR"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["T2star", "T2starw", "T2FLAIR", "T2_FLAIR", "bold", "ct", "CT", "dwi", "T1map", "UNIT1"],
+)
+def test_another_contrast_is_not_taken_for_the_one_asked_for(tmp_path, other, recwarn):
+    touch(tmp_path, f"P_{other}.nii.gz")
+    with pytest.raises(ScanError, match="expected t2 scans"):
+        find_scans(tmp_path)
+    touch(tmp_path, "P_T2w.nii.gz")
+    assert [f[1] for f in found_in(tmp_path)] == ["P_T2w.nii.gz"]
+    assert not recwarn.list
+
+
+def test_a_folder_of_labels_holds_no_scans(tmp_path):
+    """As the Medical Segmentation Decathlon lays them out."""
+    touch(tmp_path, "imagesTr/BRATS_001.nii.gz", "labelsTr/BRATS_001.nii.gz")
+    with pytest.warns(ScanWarning, match=r"labelsTr/BRATS_001.nii.gz$"):
+        assert [f[1] for f in found_in(tmp_path)] == ["imagesTr/BRATS_001.nii.gz"]
+
+
+def test_results_of_before_are_no_scans(tmp_path, recwarn):
+    results = ("anomaly.nii.gz", "reconstruction.nii.gz", "scores.json")
+    touch(tmp_path, "P.nii.gz", *(f"P/{name}" for name in results), *results)
+    assert [f[1] for f in found_in(tmp_path)] == ["P.nii.gz"]
+    assert not recwarn.list
+
+
+def test_a_mask_that_is_a_broken_link_is_not_passed_over(tmp_path):
+    touch(tmp_path, "P_T2w.nii.gz")
+    (tmp_path / "P_seg.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    (found,) = find_scans(tmp_path)
+    assert found.lesion_mask == tmp_path / "P_seg.nii.gz"
+    with pytest.raises(ScanError):
+        found.load()
+
+
+def test_a_sub_folder_that_cannot_be_read_keeps_no_other(tmp_path, monkeypatch):
+    touch(tmp_path, "a/a_t2.nii", "b/b_t2.nii")
+    iterdir = Path.iterdir
+
+    def refuses(path):
+        if path.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuses)
+    a, b = find_scans(tmp_path)
+    assert (a.name, b.name) == ("a", "b")
+    with pytest.raises(ScanError, match="expected a NIfTI file, got a folder"):
+        a.load()
+
+
+def test_linked_data_are_called_by_their_links(tmp_path):
+    """As DataLad and caches lay them out: the link has the name, the content a digest."""
+    touch(tmp_path, "store/0f/8d2e.nii.gz")
+    (tmp_path / "data" / "sub-01").mkdir(parents=True)
+    (tmp_path / "data" / "sub-01" / "T2.nii.gz").symlink_to(tmp_path / "store/0f/8d2e.nii.gz")
+    assert [f.name for f in find_scans(tmp_path / "data")] == ["sub-01"]
+
+
+def test_names_stay_unlike_whatever_they_are(tmp_path):
+    touch(tmp_path, "a_t2.nii", "a_2_t2.nii", "x/A_t2.nii", "y/a_2_t2.nii", "z/s_t2.nii")
+    names = [f.name for f in find_scans(tmp_path)]
+    assert len({name.casefold() for name in names}) == len(names) == 5
+
+
+def test_a_thousand_scans_are_found_at_once(tmp_path, monkeypatch):
+    """Each name is looked at a few times, not once for every other one."""
+    touch(tmp_path, *(f"P{i}_{role}.nii" for i in range(300) for role in ("t2", "seg")))
+    looked_at = []
+    mask_tail = folders._mask_tail
+    monkeypatch.setattr(folders, "_mask_tail", lambda stem: looked_at.append(1) or mask_tail(stem))
+    assert all(f.lesion_mask for f in find_scans(tmp_path))
+    assert len(looked_at) <= 3 * 600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_a_name_that_is_not_utf_8(tmp_path):
+    (tmp_path / os.fsdecode(b"P\xff_t2.nii")).touch()
+    (found,) = find_scans(tmp_path)
+    assert found.name.encode().decode() == "P\ufffd"
 
 
 def test_nothing_to_find(tmp_path):

@@ -108,7 +108,7 @@ def test_every_module_stands_in_the_table_of_the_house(root: Path) -> None:
 
 
 def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
-    """Five commands, whose options each are one, and the figure that chapters build most with."""
+    """Five commands, whose options each are one, `measure`, and the figure of most chapters."""
     many = []
     for path in root.glob("maskdiff_edu/**/*.py"):
         for node in ast.walk(ast.parse(read(path))):
@@ -116,7 +116,7 @@ def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
                 names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
                 if len([name for name in names if name not in ("self", "cls")]) > 6:
                     many.append(f"{path.name}: {node.name}")
-    assert len(many) <= 6, many
+    assert len(many) <= 7, many
 
 
 def test_lock_holds_plain_versions_only(root: Path) -> None:

@@ -498,12 +498,12 @@ BAD_SCANS = [
     (a_folder, "got a folder"),
     (zero_bytes, "expected a NIfTI header, got 0 bytes"),
     (text, "expected a NIfTI header, got another format"),
-    (text_called_gz, "unreadable data"),
+    (text_called_gz, "got a broken file"),
     (other_ending, "ending in .nii or .nii.gz"),
     (truncated, "got a broken file .*bytes of"),
     (truncated_gz(0.5), "got a broken file"),
     (truncated_gz(0.999), "got a broken file"),
-    (truncated_gz(0.002), "unreadable data|0 bytes"),
+    (truncated_gz(0.002), "got a broken file|0 bytes"),
     (flipped_byte_gz, "got a broken file"),
     (of(np.ones((30, 30), np.uint8)), r"flat one of shape \(30, 30\)"),
     (of(np.ones((30, 30, 1), np.uint8)), r"flat one of shape \(30, 30, 1\)"),
@@ -517,7 +517,7 @@ BAD_SCANS = [
     (lying(40, "<4h", 3, 24, 0, 28), "an empty volume"),
     (lying(40, "<4h", 3, 24, -26, 28), "an empty volume"),
     (lying(40, "<h", 0), "expected a NIfTI header|expected 3 axes"),
-    (lying(40, "<4h", 3, 30000, 30000, 30000), "at most 536870912 voxels"),
+    (lying(40, "<4h", 3, 30000, 30000, 30000), "at most 134217728 voxels"),
     (lying(80, "<f", -2.0), r"positive voxel sizes, header says \[-2.0, 2.0, 2.0\]"),
     (lying(84, "<f", 0.0), r"positive voxel sizes, header says \[2.0, 0.0, 2.0\]"),
     (lying(84, "<f", np.nan), "positive voxel sizes"),
@@ -580,6 +580,7 @@ def test_doubtful_orientations_are_reported(tmp_path):
     path = write(tmp_path / "a.nii", small_image())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "a.nii: the brain measures")
         load_scan(path)
     patched(path, SFORM, "<f", 2.0)  # the qform keeps -2: left and right disagree
     with pytest.warns(ScanWarning, match="qform says LPS, sform says RPS"):

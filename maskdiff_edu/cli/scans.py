@@ -78,8 +78,9 @@ def score(
         return
     _require_not_read(out, scan, brain_mask, lesion_mask)
     require_writable(out, OUTPUTS, overwrite=overwrite)
+    method = build_method(model, **options)
     loaded, notes = _with_notes(lambda: load_scan(scan, brain_mask, lesion_mask))
-    scored = score_scan(loaded, build_method(model, **options), notes)
+    scored = score_scan(loaded, method, notes)
     write_scored(scored, out, overwrite=overwrite)
     _tell(scored, out)
 

@@ -75,7 +75,7 @@ def dice(detected: ArrayLike, lesion_mask: ArrayLike) -> float:
         >>> dice([1, 1, 0, 0], [1, 0, 0, 0])
         0.6666666666666666
     """
-    detected, lesion_mask = np.asarray(detected, bool), np.asarray(lesion_mask, bool)
+    detected, lesion_mask = _as_mask("detected", detected), _as_mask("lesion_mask", lesion_mask)
     _require_one_shape(detected=detected, lesion_mask=lesion_mask)
     total = detected.sum() + lesion_mask.sum()
     return float(2 * (detected & lesion_mask).sum() / total) if total else 1.0
@@ -161,7 +161,7 @@ def lesion_detection(
     finds all lesions without a false alarm: read the two counts beside Dice. Both masks are
     (n, h, w); `min_overlap` outside (0, 1] is a ValueError.
     """
-    detected, lesion_mask = np.asarray(detected, bool), np.asarray(lesion_mask, bool)
+    detected, lesion_mask = _as_mask("detected", detected), _as_mask("lesion_mask", lesion_mask)
     _require_one_shape(detected=detected, lesion_mask=lesion_mask)
     if not 0 < min_overlap <= 1:
         raise ValueError(f"min_overlap: expected a share in (0, 1], got {min_overlap}")
@@ -278,7 +278,8 @@ def _in_brain(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and lesion labels of the brain's voxels, each (voxels,), checked."""
     scores = np.asarray(scores)
-    lesion_mask, brain_mask = np.asarray(lesion_mask, bool), np.asarray(brain_mask, bool)
+    lesion_mask = _as_mask("lesion_mask", lesion_mask)
+    brain_mask = _as_mask("brain_mask", brain_mask)
     _require_one_shape(scores=scores, lesion_mask=lesion_mask, brain_mask=brain_mask)
     inside = scores[brain_mask]
     if inside.size == 0:
@@ -286,6 +287,14 @@ def _in_brain(
     if not np.isfinite(inside).all():
         raise ValueError("expected finite values inside the brain, got NaN or infinity")
     return inside, lesion_mask[brain_mask]
+
+
+def _as_mask(name: str, values: ArrayLike) -> np.ndarray:
+    """Non-zero is inside; NaN, which is not zero either, is neither."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(f"{name}: expected numbers, got NaN")
+    return values.astype(bool, copy=False)
 
 
 def _per_subject(values: ArrayLike, name: str) -> np.ndarray:

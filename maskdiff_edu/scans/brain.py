@@ -7,20 +7,41 @@ from maskdiff_edu.scans.grids import bounding_box
 
 MAX_BRAIN_LITRES = 2.2  #: the largest human intracranial volumes stay below 2 litres
 MAX_BRAIN_WIDTH = 165.0  #: mm from left to right; a head is wider
+MIN_BRAIN_LITRES = 0.7  #: less is a part of a brain, a child's, or lost voxel sizes
+NEARLY_BLACK = 0.1  #: of the foreground's median
+MAX_RIM = 0.1  #: share of the foreground that may be nearly black before it is a halo
+MIN_PIECE = 0.1  #: of the largest piece
+MAX_LOST = 0.01  #: share of the foreground that is left out without a word
 MAX_FILLED = 0.7  #: of the field of view; an ellipsoid in its own box fills 0.52
 
 
 def find_brain(image: np.ndarray) -> np.ndarray:
-    """The brain of a skull-stripped scan: voxels that are not 0, largest piece, holes filled.
+    """The brain of a skull-stripped scan: voxels that are not 0, large pieces, holes filled.
 
-    Not 0 rather than above 0: bias correction leaves negative voxels inside real brains.
+    Not 0 rather than above 0: bias correction leaves negative voxels inside real brains. Pieces of
+    a tenth of the largest count, since stripping may part the hemispheres. Where much of the rim is
+    nearly black, as the halo of an interpolation is, the rim does not belong to it.
     """
-    labels, n_pieces = ndimage.label(image != 0)
-    if n_pieces == 0:
-        return np.zeros(image.shape, bool)
+    inside = image != 0
+    if not inside.any():
+        return inside
+    black = inside & (np.abs(image) < NEARLY_BLACK * np.median(np.abs(image[inside])))
+    rim = black & ~ndimage.binary_fill_holes(inside & ~black)
+    if rim.sum() > MAX_RIM * inside.sum():
+        inside &= ~rim
+    labels, _ = ndimage.label(inside)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return ndimage.binary_fill_holes(labels == sizes.argmax())
+    return ndimage.binary_fill_holes((sizes >= MIN_PIECE * sizes.max())[labels])
+
+
+def signs_of_loss(image: np.ndarray, brain_mask: np.ndarray) -> str | None:
+    """How much of what is not 0 a found brain lacks, in words; None if next to nothing."""
+    inside = image != 0
+    share = (inside & ~brain_mask).sum() / inside.sum()
+    if share <= MAX_LOST:
+        return None
+    return f"{share:.0%} of what is not 0 was left out, as a nearly black rim or as small pieces"
 
 
 def skull_signs(brain_mask: np.ndarray, affine: np.ndarray) -> str | None:

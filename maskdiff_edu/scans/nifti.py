@@ -3,38 +3,86 @@
 import gzip
 import os
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import ImageOpener
-from nibabel.spatialimages import HeaderDataError
 
 from maskdiff_edu.errors import ScanError, ScanWarning
 from maskdiff_edu.files import write_atomic
 
-MAX_VOXELS = 512 * 2**20  #: more is a broken header, not a scan of a head
+MAX_VOXELS = 2**27  #: 512 along each axis; more is a broken header, not a scan of a head
 MAX_EXTENT = 1000.0  #: mm along one axis
-_UNREADABLE = (OSError, EOFError, zlib.error, ValueError, HeaderDataError, ImageFileError)
+MIN_VOXEL = 0.05  #: mm; more voxels than that to a working one are smoothed for hours
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # NIfTI's codes of metres and micrometres; all else counts
+_KINDS = ((nib.Nifti1Header, 348, b"n+1", 352), (nib.Nifti2Header, 540, b"n+2", 544))
 
 
-def read_nifti(path) -> tuple[np.ndarray, np.ndarray]:
-    """One finite 3-D volume from a `.nii` or `.nii.gz` file.
+class _Volume(NamedTuple):
+    """What a header says, mended as the NIfTI standard reads it."""
 
-    Any orientation, voxel size and real dtype; `(n, m, k, 1)` counts as 3-D; `scl_slope` and
-    `scl_inter` are applied. Size and geometry are judged from the header alone, so that a header
-    that lies costs no memory.
+    header: nib.Nifti1Header
+    shape: tuple[int, int, int]
+    forms: list[np.ndarray]  # affines (4, 4) in mm, the one to use first
+
+
+def read_nifti(path, *, finite: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """One 3-D volume from a `.nii` or `.nii.gz` file, finite unless `finite` is False.
+
+    Any orientation, voxel size, unit of length and real dtype; `(n, m, k, 1)` counts as 3-D;
+    `scl_slope` and `scl_inter` are applied. Size and geometry are judged from the header alone, so
+    that a header that lies costs no memory.
 
     Returns: voxels `(n, m, k)` float32 and the affine `(4, 4)`, voxel -> world mm (RAS+).
     Raises: `ScanError` for anything missing, truncated, not NIfTI, not one 3-D volume, not finite.
     """
     path = Path(path)
+    with _read_with_care(path):
+        volume = _read_description(path)
+        _warn_of_orientation(path, volume)
+        voxels = _read_voxels(path, volume.header).reshape(volume.shape)
+    bad = voxels.size - int(np.isfinite(voxels).sum())
+    if bad and finite:
+        raise ScanError(
+            f"{path}: expected finite values, got {bad} voxels of NaN or infinity; outside of a "
+            "brain mask that is given they do not matter"
+        )
+    return voxels, volume.forms[0]
+
+
+def read_forms(path) -> list[np.ndarray]:
+    """All affines `(4, 4)` that a file's header tells, voxel -> world mm, the one to use first.
+
+    Raises: `ScanError` as `read_nifti` does, the voxels apart.
+    """
+    with _read_with_care(Path(path)):
+        return _read_description(Path(path)).forms
+
+
+@contextmanager
+def _read_with_care(path: Path) -> Iterator[None]:
+    """Whatever nibabel, NumPy or gzip raise becomes a `ScanError` that names the file."""
+    try:
+        yield
+    except ScanError:
+        raise
+    except MemoryError as error:
+        raise ScanError(f"{path}: expected a volume that fits into memory, got no more") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise ScanError(
+            f"{path}: expected a NIfTI file that can be read, got a broken file ({reason})"
+        ) from error
+
+
+def _read_description(path: Path) -> _Volume:
     header = _read_header(path)
     shape = _checked_shape(path, header)
-    affine = _checked_affine(path, header, shape)
-    return _read_voxels(path, header).reshape(shape), affine
+    return _Volume(header, shape, _checked_forms(path, header, shape))
 
 
 def _read_header(path: Path) -> nib.Nifti1Header:
@@ -43,19 +91,32 @@ def _read_header(path: Path) -> nib.Nifti1Header:
         raise ScanError(f"{path}: expected a NIfTI file, got {got}")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise ScanError(f"{path}: expected a file ending in .nii or .nii.gz")
-    try:
-        with ImageOpener(str(path), "rb") as file:
-            block = file.read(540)
-    except _UNREADABLE as error:
-        raise ScanError(f"{path}: expected a NIfTI file, got unreadable data ({error})") from error
+    with ImageOpener(str(path), "rb") as file:
+        block = file.read(540)
     # Unchecked: `nib.load` would silently mend a negative or zero voxel size.
-    for kind, size, magic in ((nib.Nifti1Header, 348, b"n+1"), (nib.Nifti2Header, 540, b"n+2")):
+    for kind, size, magic, first in _KINDS:
         if len(block) >= size:
             header = kind(block[:size], check=False)
             if header["magic"].item()[:3] == magic and header["sizeof_hdr"] == size:
-                return header
+                return _mended(path, header, first)
     got = f"{len(block)} bytes" if len(block) < 348 else "another format"
     raise ScanError(f"{path}: expected a NIfTI header, got {got}")
+
+
+def _mended(path: Path, header: nib.Nifti1Header, first: int) -> nib.Nifti1Header:
+    """What the standard (and its C library) reads otherwise than nibabel, written out for it."""
+    start = float(header["vox_offset"])
+    if not (start == 0 or first - 4 <= start < 2**31):
+        raise ScanError(
+            f"{path}: expected the voxels' place in the file, from {first} on, header says {start}"
+        )
+    header["vox_offset"] = max(start, first - 4) if start else first
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
+    quaternion = np.array([header[f"quatern_{axis}"] for axis in "bcd"], float)
+    if np.isfinite(quaternion).all() and (length := np.linalg.norm(quaternion)) > 1:
+        for axis, part in zip("bcd", quaternion / length, strict=True):
+            header[f"quatern_{axis}"] = part
+    return header
 
 
 def _checked_shape(path: Path, header) -> tuple[int, int, int]:
@@ -75,14 +136,31 @@ def _checked_shape(path: Path, header) -> tuple[int, int, int]:
     return n, m, k
 
 
-def _checked_affine(path: Path, header, shape: tuple[int, int, int]) -> np.ndarray:
-    sizes = header["pixdim"][1:4].astype(float)
+def _checked_forms(path: Path, header, shape: tuple[int, int, int]) -> list[np.ndarray]:
+    """The sform, the qform, or where there is neither what the voxel sizes alone tell."""
+    scale = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+    sizes = header["pixdim"][1:4].astype(float) * scale
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise ScanError(f"{path}: expected positive voxel sizes, header says {sizes.tolist()} mm")
-    try:
-        affine = header.get_best_affine().astype(float)
-    except _UNREADABLE as error:
-        raise ScanError(f"{path}: expected an orientation, header is broken ({error})") from error
+    told = {}
+    if header["sform_code"] > 0:
+        told["sform"] = header.get_sform()
+    if header["qform_code"] > 0:
+        told["qform"] = header.get_qform()
+    if not told:
+        told["neither"] = header.get_base_affine()
+    forms = [_in_mm(affine, scale) for affine in told.values()]
+    _check_form(path, forms[0], sizes, shape)
+    return [form for form in forms if np.isfinite(form).all()]
+
+
+def _in_mm(affine: np.ndarray, scale: float) -> np.ndarray:
+    return np.diag([scale, scale, scale, 1.0]) @ affine
+
+
+def _check_form(
+    path: Path, affine: np.ndarray, sizes: np.ndarray, shape: tuple[int, int, int]
+) -> None:
     if not np.isfinite(affine).all():
         raise ScanError(f"{path}: expected a finite affine, got NaN or infinity in it")
     steps = nib.affines.voxel_sizes(affine)
@@ -92,52 +170,61 @@ def _checked_affine(path: Path, header, shape: tuple[int, int, int]) -> np.ndarr
     if extent.max() > MAX_EXTENT:
         got = " x ".join(f"{mm:.6g}" for mm in extent)
         raise ScanError(f"{path}: expected at most {MAX_EXTENT:.0f} mm an axis, got {got} mm")
-    _warn_of_orientation(path, header)
-    return affine
+    if (smallest := min(*sizes, *steps)) < MIN_VOXEL:
+        raise ScanError(
+            f"{path}: expected voxels of at least {MIN_VOXEL} mm, got {smallest:.3g} mm"
+        )
 
 
-def _warn_of_orientation(path: Path, header) -> None:
-    qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
-    if qform is None and sform is None:
+def _warn_of_orientation(path: Path, volume: _Volume) -> None:
+    header, forms = volume.header, volume.forms
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         _warn(path, "the header names no orientation, so left and right are a guess")
-    elif qform is not None and sform is not None:
-        axes = ["".join(nib.aff2axcodes(form)) for form in (qform, sform)]
-        if axes[0] != axes[1]:
-            _warn(path, f"qform says {axes[0]}, sform says {axes[1]}: sform is used, check it")
+    elif len(forms) == 2:
+        apart = distance(forms[0], forms[1], volume.shape)
+        if apart > 0.1 * nib.affines.voxel_sizes(forms[0]).min():
+            axes = ["".join(nib.aff2axcodes(form)) for form in forms]
+            said = "" if axes[0] == axes[1] else f" (qform says {axes[1]}, sform says {axes[0]})"
+            _warn(path, f"qform and sform lie {apart:.1f} mm apart{said}: sform is used, check it")
+
+
+def distance(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How far two affines put a corner of one volume apart at most, in mm."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    apart = (affine - other)[:3] @ np.vstack([corners, np.ones(8)])
+    return float(np.linalg.norm(apart, axis=0).max())
 
 
 def _warn(path: Path, message: str) -> None:
-    warnings.warn(f"{path}: {message}", ScanWarning, stacklevel=5)
+    """By the file's name alone: warnings are kept with the scores, and folders may name people."""
+    warnings.warn(f"{path.name}: {message}", ScanWarning, stacklevel=5)
 
 
-def _read_voxels(path: Path, header) -> np.ndarray:
+def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:
     try:
         dtype = header.get_data_dtype()
-    except (KeyError, *_UNREADABLE):
+    except Exception:  # nibabel knows no such type
         dtype = np.dtype("V")
     if dtype.kind not in "iuf":
         code = int(header["datatype"])
         raise ScanError(f"{path}: expected real numbers, got voxels of type code {code}")
-    start = float(header["vox_offset"])
-    if not 0 <= start < 2**31:
-        raise ScanError(f"{path}: expected the voxels' place in the file, header says {start}")
-    n_voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
-    expected = int(start) + n_voxels * dtype.itemsize
-    try:
-        with ImageOpener(str(path), "rb") as file:
-            content = file.read(expected)
-            file.read(1)  # reaching the end makes gzip check its checksum
-        if len(content) < expected:
-            raise EOFError(f"{len(content)} bytes of {expected}")
-        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-        with np.errstate(over="ignore"):  # too large for float32: infinite, and refused below
-            voxels = kind.from_bytes(content).get_fdata(dtype=np.float32, caching="unchanged")
-    except _UNREADABLE as error:
-        raise ScanError(f"{path}: expected all voxels, got a broken file ({error})") from error
-    bad = voxels.size - int(np.isfinite(voxels).sum())
-    if bad:
-        raise ScanError(f"{path}: expected finite values, got {bad} voxels of NaN or infinity")
-    return voxels
+    n_bytes = int(np.prod(header.get_data_shape(), dtype=np.int64)) * dtype.itemsize
+    start = int(header["vox_offset"])
+    with ImageOpener(str(path), "rb") as file:
+        if len(file.read(start)) < start:
+            raise EOFError("the header alone")
+        content = file.read(n_bytes)
+        file.read(1)  # reaching the end makes gzip check its checksum
+    if len(content) < n_bytes:
+        raise EOFError(f"{len(content)} bytes of {n_bytes}")
+    voxels = np.frombuffer(content, dtype).reshape(header.get_data_shape(), order="F")
+    slope, inter = header.get_slope_inter()
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused later
+        if slope not in (None, 1.0) or inter not in (None, 0.0):
+            voxels = nib.volumeutils.apply_read_scaling(
+                voxels, np.float32(1.0 if slope is None else slope), np.float32(inter or 0.0)
+            )
+        return voxels.astype(np.float32)
 
 
 def save_volume(path, data: np.ndarray, affine: np.ndarray) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from maskdiff_edu.errors import ScanError, ScanWarning
-from maskdiff_edu.scans.brain import find_brain, skull_signs
+from maskdiff_edu.scans.brain import MIN_BRAIN_LITRES, find_brain, signs_of_loss, skull_signs
 from maskdiff_edu.scans.grids import (
     anti_alias,
     bounding_box,
@@ -27,10 +27,12 @@ from maskdiff_edu.scans.grids import (
     working_grid,
 )
 from maskdiff_edu.scans.intensity import apply_range, denormalise, intensity_range
-from maskdiff_edu.scans.nifti import read_nifti
+from maskdiff_edu.scans.nifti import distance, read_forms, read_nifti
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MAX_BRAIN_EXTENT = 400.0  #: mm; a head with its neck is shorter
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,28 +65,57 @@ class Slices:
 def load_scan(path, brain_mask=None, lesion_mask=None) -> Scan:
     """Read a scan, and its masks where there are any, from NIfTI files; all checked.
 
-    Without `brain_mask` the brain is what is not 0 (largest piece, holes filled): the scan has to
+    Without `brain_mask` the brain is what is not 0 (large pieces, holes filled): the scan has to
     be skull-stripped. Mask voxels above 0.5 are inside, so any label from 1 up counts.
 
     Raises: `ScanError` for a file that cannot be used, a constant scan, an empty brain mask, or a
-    mask on another grid. Warns with `ScanWarning` where the skull seems to be still there.
+    mask on another grid. Warns with `ScanWarning` where the skull seems to be still there, the
+    brain is small, parts of it were left out, or a lesion lies outside of it.
     """
     path = Path(path)
-    image, affine = read_nifti(path)
+    image, affine = read_nifti(path, finite=brain_mask is None)
+    source = path
+    if brain_mask is not None:
+        brain, source = _read_mask(brain_mask, path, image.shape), Path(brain_mask)
+        image = _finite_inside(path, image, brain)
     if image.min() == image.max():
         raise ScanError(f"{path}: expected an image, got the constant {image.flat[0]:g}")
     if brain_mask is None:
-        brain, source = find_brain(image), path
-    else:
-        brain, source = _read_mask(brain_mask, path, image.shape, affine), Path(brain_mask)
+        brain = find_brain(image)
+        if lost := signs_of_loss(image, brain):
+            _warn(path, f"{lost}; give a brain mask if that is wrong")
     if not brain.any():
         raise ScanError(f"{source}: expected a brain mask that holds voxels, got an empty one")
-    signs = skull_signs(brain, affine)
-    if signs:
-        advice = "this seems to be no skull-stripped brain; strip it or give a brain mask"
-        warnings.warn(f"{source}: {signs}; {advice}", ScanWarning, stacklevel=2)
-    lesion = None if lesion_mask is None else _read_mask(lesion_mask, path, image.shape, affine)
+    if signs := skull_signs(brain, affine):
+        _warn(source, f"{signs}; this seems to be no skull-stripped brain; strip it or give a "
+                      "brain mask")  # fmt: skip
+    litres = brain.sum() * np.prod(voxel_sizes(affine)) * 1e-6
+    if litres < MIN_BRAIN_LITRES:
+        sizes = " x ".join(f"{mm:.3g}" for mm in voxel_sizes(affine))
+        _warn(source, f"the brain measures {litres:.2g} litres with voxels of {sizes} mm; if it is "
+                      "a whole one, the voxel sizes are wrong, and so is the map")  # fmt: skip
+    lesion = None
+    if lesion_mask is not None:
+        lesion = _read_mask(lesion_mask, path, image.shape)
+        if outside := (lesion & ~brain).sum():
+            _warn(Path(lesion_mask), f"{outside / lesion.sum():.1%} of the lesion lie outside the "
+                                     "brain mask, and in no metric")  # fmt: skip
     return Scan(image, brain, affine, scan_name(path), lesion)
+
+
+def _warn(path: Path, message: str) -> None:
+    warnings.warn(f"{path.name}: {message}", ScanWarning, stacklevel=3)
+
+
+def _finite_inside(path: Path, image: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """The image with 0 for what is no number outside the brain, as some tools write it."""
+    is_number = np.isfinite(image)
+    if bad := int((brain & ~is_number).sum()):
+        raise ScanError(
+            f"{path}: expected finite values inside the brain mask, got {bad} voxels of NaN or "
+            "infinity"
+        )
+    return np.where(is_number, image, np.float32(0))
 
 
 def scan_name(path) -> str:
@@ -93,18 +124,17 @@ def scan_name(path) -> str:
     return name[: name.lower().rindex(".nii")]
 
 
-def _read_mask(path, scan_path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    values, mask_affine = read_nifti(path)
+def _read_mask(path, scan_path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    values, affine = read_nifti(path)
     if values.shape != shape:
         raise ScanError(
             f"{path}: expected the grid of {scan_path}, shape {shape}, got {values.shape}"
         )
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
-    apart = (mask_affine - affine)[:3] @ np.vstack([corners, np.ones(8)])
-    distance = np.linalg.norm(apart, axis=0).max()
-    if distance > 0.1 * voxel_sizes(affine).min():
+    # Any of the forms: some tools keep only one of the two.
+    apart = min(distance(affine, form, shape) for form in read_forms(scan_path))
+    if apart > 0.1 * voxel_sizes(affine).min():
         raise ScanError(
-            f"{path}: expected the grid of {scan_path}, got an affine {distance:.2f} mm away"
+            f"{path}: expected the grid of {scan_path}, got an affine {apart:.2f} mm away"
         )
     return values > 0.5
 
@@ -127,6 +157,12 @@ def to_slices(scan: Scan, normalise: str = "percentile") -> Slices:
     return Slices(from_numpy(images), from_numpy(brain_masks), affine, low, high, lesion_masks)
 
 
+def _extent(brain_mask: np.ndarray, affine: np.ndarray) -> float:
+    """The longest side in mm of the box of voxels that holds a brain."""
+    lengths = [axis.stop - axis.start for axis in bounding_box(brain_mask)]
+    return float(np.max(lengths * voxel_sizes(affine)))
+
+
 class SliceArrays(NamedTuple):
     """What `Slices` holds, as NumPy arrays."""
 
@@ -142,6 +178,11 @@ def slice_arrays(scan: Scan, normalise: str = "percentile") -> SliceArrays:
     """`to_slices` without torch; arguments and errors are the same."""
     if not scan.brain_mask.any():
         raise ScanError(f"{scan.name}: expected a brain mask that holds voxels, got an empty one")
+    extent = _extent(scan.brain_mask, scan.affine)
+    if extent > MAX_BRAIN_EXTENT:
+        raise ScanError(
+            f"{scan.name}: expected a brain of at most {MAX_BRAIN_EXTENT:.0f} mm, got {extent:.0f}"
+        )
     box, affine = crop_to(scan.brain_mask, scan.affine)
     brain = scan.brain_mask[box]
     occupancy = anti_alias(brain, affine)

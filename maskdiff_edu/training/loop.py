@@ -128,14 +128,14 @@ def train(
             for noised in chain([first], others):
                 error, lr = follow(noised)
                 state.seconds += time.perf_counter() - began
-                error = processes.mean(error)
                 is_last = state.step == config.steps
-                if chosen.type == "cpu":  # elsewhere to look at a number is to wait for it
-                    _require_finite(state.step, {"loss": error})
                 if saving and (is_last or state.step % saving.every == 0):
                     _require_finite(state.step, state.net.state_dict())
                     if processes.rank == 0:
                         state.save(saving.checkpoint)
+                error = processes.mean(error)  # after the saving, which the others wait for here
+                if chosen.type == "cpu":  # elsewhere to look at a number is to wait for it
+                    _require_finite(state.step, {"loss": error})
                 yield Step(state.step, error, lr, time.perf_counter() - began, state.average)
                 began = time.perf_counter()
 
