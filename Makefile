@@ -26,7 +26,7 @@ COVERAGE := --cov maskdiff_edu --cov-report term:skip-covered --cov-fail-under 9
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test test-all notebooks bench bench-gpu lock third-party set-repo clean distclean
+.PHONY: help book site test test-all notebooks runtime bench bench-gpu lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -90,6 +90,10 @@ test-all: test  ## the same, every chapter with only the wheel, and the book fro
 
 notebooks: $(STAMP)  ## execute the chapters and store their outputs in them
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python data_scripts/run_notebooks.py book/*.ipynb
+
+runtime: $(STAMP)  ## execute the chapters from nothing, and write what each took into book/runtime.md
+	rm -rf _build/.jupyter_cache
+	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py --cache --table book/*.ipynb
 
 bench: $(BENCH_STAMP)  ## speed, beside other libraries
 	@set -e; for script in $(filter-out tests/bench_gpu.py,$(wildcard tests/bench_*.py)); do \

@@ -2,6 +2,7 @@
 
     python data_scripts/run_notebooks.py book/*.ipynb            `make notebooks`
     python data_scripts/run_notebooks.py --cache book/*.ipynb    `make book`
+    python data_scripts/run_notebooks.py --cache --table book/*.ipynb  `make runtime`
     python data_scripts/run_notebooks.py --restyle book/*.ipynb  after changing js/ or *.css
 
 With --restyle nothing is executed: stored figures get the scripts and styles of today.
@@ -170,11 +171,14 @@ def main() -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--cache", action="store_true", help="into the cache, not into the files")
     how.add_argument("--restyle", action="store_true", help="only renew the figures' scripts")
+    parser.add_argument("--table", action="store_true", help="write book/runtime.md too")
     arguments = parser.parse_args()
+    if arguments.table and not arguments.cache:
+        parser.error("--table: expected --cache, which holds what each execution took")
     paths = [path.resolve() for path in arguments.notebooks]
     treat = fill_cache if arguments.cache else restyle if arguments.restyle else store
     slow = [f"{path.name} {complaint}" for path in paths if (complaint := treat(path))]
-    if arguments.cache:
+    if arguments.table:
         write_table(costs(paths))
     if slow:
         sys.exit("\n".join(slow))

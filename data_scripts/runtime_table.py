@@ -1,4 +1,4 @@
-"""Write book/runtime.md: what each chapter takes to run, as `make book` measured it."""
+"""Write book/runtime.md: what each chapter takes to run, as `make runtime` measured it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ PAGE = ROOT / "book" / "runtime.md"
 TEXT = """\
 # What the chapters take to run
 
-Measured by `make book`, which executes every chapter from nothing, one after the other, on {cpus} cores ({machine}, Python {python}). CPU time counts all cores and includes starting Python; on Colab and on a laptop expect one to two times as much. `make book` fails where a chapter takes more than three times what it states, or where a cell fails.
+Measured by `make runtime`, which executes every chapter from nothing, one after the other, on {cpus} cores ({machine}, Python {python}). CPU time counts all cores and includes starting Python; on Colab and on a laptop expect one to two times as much. `make book` fails where a chapter takes more than three times what it states, or where a cell fails.
 
 | chapter | stated CPU time | measured CPU time | elapsed | most memory |
 |---|--:|--:|--:|--:|

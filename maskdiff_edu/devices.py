@@ -101,6 +101,8 @@ def choose_device(name: str = "auto", processes: Processes = Processes()) -> tor
         raise SettingsError(
             f'device: expected "auto", "cpu", "cuda" or "mps", got {name!r}'
         ) from error
+    if device.type not in ("cpu", *found):
+        raise SettingsError(f'device: expected "auto", "cpu", "cuda" or "mps", got {name!r}')
     if not found.get(device.type, True):
         raise SettingsError(
             f'device: expected one of this machine, such as "auto", got {name!r}: it has none'

@@ -5,6 +5,7 @@ moves there in one step. Who writes for long, or several files, holds a lock mea
 """
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -13,12 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from maskdiff_edu.errors import Error
 
 LEFTOVER_SECONDS = 600  #: a file that nobody has written to for so long is nobody's
+MOVE_SECONDS = 5  #: to wait for another who moves results into the same folder
 _UNFINISHED, _FINISHED, _MOVING = ".unfinished", ".finished", ".moving"  # how far a folder is
 
 
@@ -43,20 +46,42 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def read_json(path: str | Path, most_bytes: int = 64 * 2**20) -> Any:
+    """What a JSON file holds. Nothing but a file of sensible size is read, and no NaN or infinity.
+
+    Raises ValueError that says what is wrong, without the path.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise ValueError("a folder, a pipe or nothing" if path.exists() else "no such file")
+        if (size := path.stat().st_size) > most_bytes:
+            raise ValueError(f"{size} bytes, expected at most {most_bytes}")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("nested too deeply, or too large") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
+def locked(path: str | Path, seconds: float = 0.0) -> Iterator[None]:
     """No other process writes `path`, a file or folder, while this block runs.
 
     The system gives the lock back when a process ends, however it ends; what a killed one left
-    unfinished is removed. Raises `Error` at once where another process holds it, OSError where its
-    folder cannot be written.
+    unfinished is removed. Raises `Error` where another process holds it and goes on to for some
+    `seconds`, OSError where its folder cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # One object a path, so that this process itself may come again.
-    lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False, is_singleton=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
     try:
-        lock.acquire()
+        lock.acquire(timeout=seconds)
     except Timeout as error:
         raise Error(
             f"{path}: expected nobody else to write here, but another process does; wait for it, "
@@ -124,7 +149,7 @@ def _begun(out: Path, names: Sequence[str]) -> Iterator[Path]:
         raise NotADirectoryError(None, f"{place.name} is a file")
     digest = hashlib.sha256(str(out.absolute()).encode(errors="surrogateescape")).hexdigest()
     base = place / f"maskdiff-{digest[:12]}"
-    with locked(base):
+    with locked(base, MOVE_SECONDS):
         for finished in place.glob(f".{base.name}.*{_FINISHED}"):
             _replace(finished, out, names)
         for moving in place.glob(f".{base.name}.*{_MOVING}"):

@@ -23,12 +23,12 @@ from maskdiff_edu.brains.cohorts import COHORTS
 from maskdiff_edu.cli import app, options
 from maskdiff_edu.cli import scans as cli_scans
 from maskdiff_edu.cli import training as cli_training
-from maskdiff_edu.detection import models, score_scan
+from maskdiff_edu.detection import build_method, models, score_scan
 from maskdiff_edu.diffusion import UNet, UNetConfig
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import groups
 from maskdiff_edu.training import PRESETS, SlicePool, load_pretrained
-from maskdiff_edu.training.checkpoints import save_model
+from maskdiff_edu.training.checkpoints import MODELS, save_model
 from maskdiff_edu.training.cost import Cost
 from maskdiff_edu.training.loop import CHECKPOINT
 
@@ -594,3 +594,140 @@ def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch, tmp_path):
     result = run("demo", "--out", tmp_path / "out")
     assert isinstance(result.exception, ValueError) and result.exit_code == 1
     assert "error:" not in result.output
+
+
+# What is there already, and what is read
+
+
+def test_results_are_replaced_only_when_asked(scan, tmp_path):
+    words = ("score", scan, "--model", "intensity", "--out", tmp_path / "out")
+    assert run(*words).exit_code == 0
+    before = (tmp_path / "out" / "scores.json").read_bytes()
+    done = run(*words, "--normalise", "median")
+    assert done.exit_code == 2 and "add --overwrite if it is an older result" in done.stderr
+    assert (tmp_path / "out" / "scores.json").read_bytes() == before
+    assert run(*words, "--normalise", "median", "--overwrite").exit_code == 0
+    assert (tmp_path / "out" / "scores.json").read_bytes() != before
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_no_result_takes_the_place_of_the_scan_it_is_made_from(scan, tmp_path, flags):
+    path = scan.rename(scan.with_name("reconstruction.nii.gz"))
+    before = path.read_bytes()
+    done = run("score", path, "--model", "intensity", "--out", path.parent, *flags)
+    assert done.exit_code == 2 and "reconstruction.nii.gz" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_no_path_stands_in_what_is_written(scan, tmp_path):
+    """Folders may be called after people."""
+    out = tmp_path / "out"
+    assert run("score", scan, "--model", "intensity", "--out", out).exit_code == 0
+    for name in ("scores.json", "report.html"):
+        text = (out / name).read_text()
+        assert str(tmp_path) not in text and str(scan.parent) not in text
+    assert "tells whose brain it is" in (out / "report.html").read_text()
+
+
+def test_the_second_score_of_a_folder_takes_no_result_for_a_scan(scan):
+    words = ("score", scan.parent, "--model", "intensity", "--out", scan.parent, "--overwrite")
+    assert "1 of 1 scans" in run(*words).stdout
+    assert "1 of 1 scans" in run(*words).stdout
+
+
+@pytest.mark.parametrize("command", [("evaluate", "--card", "--out", "out"), ("choose",)])
+@pytest.mark.parametrize("path", [False, True])
+def test_a_shipped_card_is_never_rewritten(command, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = str(MODELS / "ddpm.safetensors") if path else "ddpm"
+    before = (MODELS / "ddpm.json").read_bytes()
+    done = run(*command, "--model", model, "--n", 1)
+    assert done.exit_code == 2 and "whose card is never rewritten" in done.stderr
+    assert (MODELS / "ddpm.json").read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+def test_scans_without_any_lesion_mask_are_not_evaluated(scan, tmp_path):
+    scan.with_name("p_seg.nii.gz").unlink()
+    done = run("evaluate", "--data", scan.parent, "--model", "intensity", "--out", tmp_path / "o")
+    assert done.exit_code == 2 and "expected lesion masks (NAME_seg), found none" in done.stderr
+
+
+def test_evaluate_keeps_the_good_ones_and_names_the_bad_each_time(scan, tmp_path):
+    (scan.parent / "q_t2.nii.gz").write_text("broken")
+    words = ("evaluate", "--data", scan.parent, "--model", "intensity", "--out", tmp_path / "out")
+    for _ in range(2):
+        done = run(*words)
+        assert done.exit_code == 2 and done.stderr.splitlines()[-1] == "error: not measured: q"
+        [run_file] = (tmp_path / "out").glob("*.json")
+        subjects = json.loads(run_file.read_text())["groups"]["data"]["subjects"]
+        assert [subject["name"] for subject in subjects] == ["p"]
+
+
+def test_a_comparison_goes_elsewhere_than_its_runs(tmp_path):
+    done = run("compare", tmp_path, "--out", tmp_path)
+    assert done.exit_code == 2 and "another folder than that of the runs" in done.stderr
+
+
+# What a machine may lack
+
+
+@pytest.mark.parametrize("device", ["meta", "xpu", "hpu", "vulkan", "fpga", "nonsense", "cpu:x"])
+def test_a_device_that_is_not_for_this_is_one_line(scan, tmp_path, device):
+    done = run("score", scan, "--device", device, "--model", "fpm-cm", "--out", tmp_path / "out")
+    assert done.exit_code == 2 and 'device: expected "auto", "cpu", "cuda"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_too_little_memory_is_one_line(scan, tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(cli_scans, "score_scan", fails)
+    done = run("score", scan, "--model", "intensity", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("error: expected more memory: ")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"MPLBACKEND": "nonsense"}, {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}]
+)
+def test_an_environment_that_is_not_set_up_for_pictures(scan, tmp_path, changes):
+    out = tmp_path / "out"
+    words = ["score", str(scan), "--model", "intensity", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "maskdiff_edu", *words],
+        env={**os.environ, **changes}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (out / "report.html").exists()
+
+
+def test_a_matplotlibrc_that_asks_for_latex(scan, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    words = ["score", str(scan), "--model", "intensity", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "maskdiff_edu", *words],
+        env={**os.environ, "PATH": "", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("settings, says", [({"draws": 600, "t": [100, 200]}, "noisings")])
+def test_a_card_cannot_ask_for_more_than_a_budget(weights, settings, says):
+    with pytest.raises(ValueError, match=says):
+        build_method(weights, **settings)
+
+
+def test_a_scan_that_would_need_too_much_noise_is_refused(weights):
+    detector = build_method(weights, draws=1000).detector
+    with pytest.raises(ValueError, match=r"expected at most 485 noisings of 60 slices"):
+        detector.reconstruct(torch.zeros(60, 1, 96, 96))
+
+
+def test_boxes_of_a_pixel_are_too_many(weights):
+    detector = build_method(weights).detector
+    with pytest.raises(ValueError, match="passes of the network a slice, got 4 noisings of 9216"):
+        replace(detector, box=1)

@@ -212,11 +212,10 @@ TRAIN = dataclasses.asdict(PRESETS["ddpm"])
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"detector": {"draws": n}} for n in (10**12, 0, -1, 2.5, "4", None, True, math.inf)),
+        *({"detector": {"draws": n}} for n in (10**12, 0, -1, 2.5, "4", None, True)),
         *({"detector": {"t": t}} for t in ([], [100] * 10**5, 1000, -1, 1.5, "150", [[1]], {})),
         {"detector": {"residual": "signed"}},
         {"detector": {"threshold": "high"}},
-        {"detector": {"threshold": math.nan}},
         {"detector": {"postprocessing": {"erosions": 10**9}}},
         {"detector": {"postprocessing": {"median_size": 10**9 + 1}}},
         {"detector": {"postprocessing": 3}},
@@ -253,7 +252,9 @@ def test_what_the_caller_asks_for_is_not_the_cards_fault(model):
         assert not isinstance(caught.value, CheckpointError)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", '"card"', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '"card"', '{"a": NaN}', '{"a": Infinity}', "[" * 100_000, "\xff"]
+)
 def test_a_card_that_is_no_object(model, text):
     path = model()
     path.with_suffix(".json").write_bytes(text.encode("latin-1"))

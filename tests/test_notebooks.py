@@ -19,7 +19,8 @@ CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
 INSTALL_CELL = """\
 import importlib.util
 
-if importlib.util.find_spec("maskdiff_edu") is None:  # on Colab
+spec = importlib.util.find_spec("maskdiff_edu")
+if spec is None or spec.origin is None:  # on Colab; a mere folder of that name has no origin
     import subprocess
     import sys
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from maskdiff_edu.errors import ResultsError, ScanError, SettingsError
 from maskdiff_edu.evaluation import Run, choose_settings, groups, runs
 from maskdiff_edu.evaluation.results import GroupScores, SubjectScores
 from maskdiff_edu.scans import Scan
+from maskdiff_edu.show import plot_comparison
 
 SHAPE, AFFINE = (48, 48, 8), np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -213,7 +215,6 @@ def odd_run(folder, **changes):
         ({"prevalence": "high"}, "prevalence: expected a finite number, got 'high'"),
         ({"volume_score": [1]}, r"volume_score: expected an object {...}, got \[1\]"),
         ({"method": {"auroc": 0.5}}, r"method: expected auprc, got \['auroc'\]"),
-        ({"prevalence": float("nan")}, "prevalence: expected a finite number, got nan"),
         ({"l1": True}, "l1: expected a finite number, got True"),
     ],
 )
@@ -221,6 +222,103 @@ def test_what_is_wrong_in_a_run_is_named(tmp_path, changes, message):
     where = r"odd\.json: groups: ms: subjects\[0\]: (maps: )?"
     with pytest.raises(ResultsError, match=where + message):
         runs.load_runs(odd_run(tmp_path, **changes))
+
+
+GROUP = {"subjects": []}
+HOSTILE = {
+    "not a number": ('{"method": "a", "seed": NaN, "groups": {}}', "NaN is no number"),
+    "infinite": ('{"method": "a", "seed": 0, "groups": {"ms": Infinity}}', "Infinity is no number"),
+    "null": ("null", "got None"),
+    "list": ("[]", r"got \[\]"),
+    "text": ('"run"', "got 'run'"),
+    "no groups": ('{"method": "a", "seed": 0}', "method, seed and groups"),
+    "deep": ("[" * 10**5, "nested too deeply"),
+    "deep about": ('{"method": "a", "seed": 0, "x": ' + "[" * 10**5, "nested too deeply"),
+    "binary": ("\0\0", "no JSON"),
+    "a path": ('{"method": "../x", "seed": 0, "groups": {}}', "method: expected a name"),
+    "a formula": ('{"method": "$\\\\frac$", "seed": 0, "groups": {}}', "method: expected a name"),
+    "a long name": ('{"method": "' + "a" * 10**6 + '", "seed": 0, "groups": {}}', "at most 64"),
+    "a negative seed": ('{"method": "a", "seed": -1, "groups": {}}', "seed must be a whole number"),
+    "an endless seed": ('{"method": "a", "seed": 1' + "0" * 99 + ', "groups": {}}', "seed must be"),
+    "many kinds": (
+        json.dumps(
+            {"method": "a", "seed": 0, "groups": {f"k{i}": {"subjects": []} for i in range(300)}}
+        ),
+        "at most 32 kinds, got 300",
+    ),
+    "a kind that is a formula": (
+        json.dumps({"method": "a", "seed": 0, "groups": {"$x$": {"subjects": []}}}),
+        "groups: expected a name",
+    ),
+}
+
+
+@pytest.mark.parametrize("text, message", HOSTILE.values(), ids=HOSTILE)
+def test_a_file_that_is_no_run_is_refused_in_a_line(tmp_path, text, message):
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with pytest.raises(ResultsError, match=message) as caught:
+        runs.load_runs(tmp_path)
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("metric", ["auprc", "auroc", "best_dice"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, 1e308])
+def test_a_metric_that_no_map_can_have_is_refused(tmp_path, metric, value):
+    with pytest.raises(ResultsError, match=f"{metric} must be a number in 0..1"):
+        runs.load_runs(odd_run(tmp_path, method={"auprc": 0.5, metric: value}))
+
+
+def test_nothing_but_a_file_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "odd.json")
+    with pytest.raises(ResultsError, match="a folder, a pipe or nothing"):
+        runs.load_runs(tmp_path)
+    (tmp_path / "odd.json").unlink()
+    (tmp_path / "odd.json").symlink_to("/dev/zero")
+    with pytest.raises(ResultsError, match="a folder, a pipe or nothing"):
+        runs.load_runs(tmp_path)
+
+
+def test_every_kind_that_any_run_has_is_compared():
+    first, second = made_run("ddpm", 0, [0.5, 0.6]), made_run("ipm", 0, [0.4, 0.7])
+    second = replace(second, groups={"tumour": second.groups["ms"], **second.groups})
+    assert list(runs.compare([first, second])) == ["ms", "tumour"]
+    assert "ddpm" not in runs.compare([first, second])["tumour"]
+
+
+def test_a_reference_that_was_not_measured_is_refused():
+    with pytest.raises(SettingsError, match=r"reference: expected one of ipm, .* got mdppm"):
+        runs.compare([made_run("ipm", 0, [0.5, 0.6])], reference="mdppm")
+    rows = runs.compare([made_run("ipm", 0, [0.5, 0.6])])["ms"]
+    assert rows["ipm"].difference is None, "without ddpm there is nothing to compare with"
+
+
+def test_one_training_in_two_files_is_not_two_trainings():
+    made = made_run("ipm", 0, [0.5, 0.6])
+    with pytest.raises(ResultsError, match="each training once, got ipm-seed0"):
+        runs.compare([made, made])
+
+
+def test_one_patient_gives_a_table_without_intervals():
+    compared = runs.compare([made_run("ddpm", 0, [0.5]), made_run("ipm", 0, [0.7])])
+    row = compared["ms"]["ipm"]
+    assert (row.value, row.ci, row.difference) == (0.7, None, None)
+    assert "| ms | ipm | 1 | 0.700 |  |  |" in runs.as_table(compared)
+    assert plot_comparison(compared).axes
+
+
+def test_one_subject_that_cannot_be_used_keeps_no_other():
+    def fills_the_brain():
+        scan = loads(1)[0]()
+        return replace(scan, name="full", lesion_mask=scan.brain_mask)
+
+    told = []
+    mixed = [loads(3)[0], fills_the_brain, loads(3)[2]]
+    found = groups.evaluate_group("ms", build_method("intensity"), mixed, on_error=told.append)
+    assert [subject.name for subject in found.subjects] == ["s0", "s2"]
+    assert len(told) == 1 and "full: " in str(told[0])
+    with pytest.raises(SettingsError, match="expected subjects that can be used, got none"):
+        groups.evaluate_group("ms", build_method("intensity"), mixed[1:2], on_error=told.append)
 
 
 def test_a_key_of_a_later_version_is_no_reason_to_refuse_a_run(tmp_path):
@@ -232,8 +330,6 @@ def test_a_key_of_a_later_version_is_no_reason_to_refuse_a_run(tmp_path):
 
 
 def test_a_comparison_needs_subjects_with_lesions_and_a_metric_that_was_measured():
-    with pytest.raises(ResultsError, match=r"ms: expected two or more subjects .* got 1"):
-        runs.compare([made_run("ddpm", 0, [0.5])])
     healthy = Run("ddpm", 0, groups={"healthy": GroupScores((SubjectScores("s0", 0.0),))})
     with pytest.raises(ResultsError, match="expected a group of subjects with lesions, got none"):
         runs.compare([healthy])

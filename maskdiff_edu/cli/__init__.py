@@ -1,5 +1,9 @@
 """The command line: `maskdiff-edu COMMAND --help` says what each one does."""
 
+import os
+
+os.environ["MPLBACKEND"] = "Agg"  # a name that matplotlib does not know would stop its import
+
 import matplotlib
 import typer
 
@@ -21,6 +25,7 @@ def draw_into_files() -> None:
 
     For teaching and research only, never diagnosis.
     """
+    matplotlib.rcdefaults()  # whatever the user's own say, such as LaTeX for all text
     matplotlib.use("Agg")  # needs no display
 
 

@@ -62,6 +62,8 @@ def choose(
 
     maskdiff-edu choose --model seed1/model.safetensors --like seed0/model.safetensors
     """
+    if model not in models.BASELINES:
+        models.require_own_card(model)
     method = build_method(model, seed=seed, device=device, precision="auto")
     if like is not None:
         other = build_method(like, device="cpu")
@@ -111,6 +113,8 @@ def evaluate(
     """
     if card and (data or model in models.BASELINES):
         raise SettingsError("--card: expected a network and the synthetic subjects, got others")
+    if card:
+        models.require_own_card(model)
     require_writable(out)
     found: list[ScanFiles] = []
     on_whom: dict[str, Any] = {"split": split, "n": n, "contrast": contrast}
@@ -150,9 +154,10 @@ def evaluate(
 def compare(
     results: Annotated[Path, typer.Argument(help="Folder of runs that evaluate wrote.")],
     out: OutFolder,
-    reference: Annotated[str, typer.Option(help="What the others are compared with.")] = (
-        runs.REFERENCE
-    ),
+    reference: Annotated[
+        str | None,
+        typer.Option(help=f"What the others are compared with; default: {runs.REFERENCE}."),
+    ] = None,
     metric: Annotated[str, typer.Option(help="auprc, auroc, best_dice or dice.")] = "auprc",
     overwrite: Overwrite = False,
 ) -> None:
@@ -172,6 +177,11 @@ def compare(
         write_atomic(folder / "comparison.md", table.encode())
         plot_comparison(compared, metric).savefig(folder / "comparison.png", dpi=120)
     typer.echo(table)
+    if not any(row.difference for rows in compared.values() for row in rows.values()):
+        say(
+            f"warning: no differences: they need two subjects or more, and a run of "
+            f"{runs.REFERENCE} or the method that --reference names"
+        )
 
 
 @reports_errors

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 from tqdm import tqdm
 
@@ -71,11 +72,22 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             except (Error, OSError) as error:
                 say(f"error: {one_line(error)}")
                 raise typer.Exit(BAD_INPUT) from error
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                say(f"error: expected more memory: {one_line(error)}")
+                raise typer.Exit(BAD_INPUT) from error
             except KeyboardInterrupt as interruption:
                 say("interrupted: nothing was left half written")
                 raise typer.Exit(INTERRUPTED) from interruption
 
     return safe
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On a GPU torch has a class for it; on a CPU only these words."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def say(line: str) -> None:

@@ -22,8 +22,11 @@ from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
 from maskdiff_edu.diffusion.sampling import Model, Noise, by_boxes
 from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
+from maskdiff_edu.scans.grids import IN_PLANE
 
 MAX_NOISINGS = 1000  #: of one scan, draws at each t times their number; all are in memory
+MAX_PASSES = 2000  #: of the network, for one slice
+MAX_NOISE_BYTES = 2**30  #: of all noise for one scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,13 @@ class MaskedDDPM:
             raise SettingsError(f"t: expected whole numbers in 0..{last}, got {self.settings.t}")
         require_number("batch_size", self.batch_size, 1, 2**20, whole=True)
         require_number("box", self.box, 0, 2**20, whole=True)
+        noisings = len(times) * self.settings.draws
+        boxes = (-(-IN_PLANE // self.box)) ** 2 if self.box else 1
+        if noisings * boxes > MAX_PASSES:
+            raise SettingsError(
+                f"expected at most {MAX_PASSES} passes of the network a slice, got {noisings} "
+                f"noisings of {boxes} boxes"
+            )
 
     def with_settings(self, **changes: Any) -> Self:
         """The same network with other settings, such as `with_settings(t=200, draws=8)`."""
@@ -180,6 +190,12 @@ class MaskedDDPM:
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
         times = [t for t in self.settings.times for _ in range(self.settings.draws)]
+        if (size := len(times) * x_0.numel() * x_0.element_size()) > MAX_NOISE_BYTES:
+            most = MAX_NOISE_BYTES * len(times) // size
+            raise SettingsError(
+                f"expected at most {most} noisings of {len(x_0)} slices of this size, got "
+                f"{len(times)}: their noise would take {size / 2**30:.1f} GiB"
+            )
         generator = torch.Generator().manual_seed(self.seed)
         fields = [self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator) for _ in times]
         x_0_hat = torch.empty_like(x_0)

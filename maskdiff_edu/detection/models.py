@@ -22,7 +22,7 @@ from maskdiff_edu.detection.records import Record, as_json
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.errors import CheckpointError, SettingsError
-from maskdiff_edu.files import write_atomic
+from maskdiff_edu.files import require_writable, write_atomic
 from maskdiff_edu.training import (
     TrainConfig,
     available_models,
@@ -151,11 +151,29 @@ def about() -> About:
     )
 
 
+def require_own_card(name_or_file: str | Path) -> None:
+    """Raise now where `write_card` should not or could not write, before anyone waits for it.
+
+    Raises: `SettingsError` for a shipped model, whose card is everybody's default; `Error` where
+    the folder cannot be written.
+    """
+    path = weights_path(name_or_file)
+    if path.resolve().parent == MODELS.resolve():
+        raise SettingsError(
+            f"{name_or_file}: expected a weights file of your own, got a shipped model, whose card "
+            f"is never rewritten; copy {path.name} and its .json elsewhere"
+        )
+    require_writable(path.parent)
+
+
 def write_card(method: Method, threshold: float | None, **sections: Any) -> None:
     """Put the settings in use and their threshold into the model's card, and other `sections`.
 
     These are fields of `Card`: `chosen`, or `phantom` and, on whom it was measured, `evaluation`.
+
+    Raises: `SettingsError` for a shipped model.
     """
+    require_own_card(method.source)
     used = {**method.settings.as_json(), "threshold": threshold}
     card = {**method.card.as_json(), "detector": used, **as_json(sections)}
     path = weights_path(method.source).with_suffix(".json")

@@ -12,7 +12,6 @@ and is read back by `load_run`::
     run.groups["tumour"].mean["intensity"].auprc.value
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,8 +23,10 @@ from maskdiff_edu.detection import metrics
 from maskdiff_edu.detection.metrics import PairedDifference
 from maskdiff_edu.detection.records import Record, as_json, shortened
 from maskdiff_edu.detection.scoring import LesionMetrics
-from maskdiff_edu.errors import ResultsError, SettingsError, require_name
+from maskdiff_edu.errors import ResultsError, SettingsError, require_name, require_number
+from maskdiff_edu.files import read_json
 
+MAX_KINDS = 32  #: of lesions in one run; a picture has a panel for each
 A_RUN = "a run of `maskdiff-edu evaluate`"
 METHOD = "method"  #: the map of the method itself, beside those of the baselines
 
@@ -172,9 +173,11 @@ class Run(Record):
         named = {f.name for f in fields(cls)} - {"about"}
         about = {name: value for name, value in stored.items() if name not in named}
         try:
-            return super().from_json({**stored, "about": about}, where)
-        except SettingsError as error:  # of a name: say whose
+            run = super().from_json({**stored, "about": about}, where)
+            _check_values(run)
+        except SettingsError as error:  # say in which file
             raise ResultsError(f"{where}: {error}") from error
+        return run
 
 
 @dataclass(frozen=True)
@@ -182,18 +185,33 @@ class Row(Record):
     """One method on one kind of lesion, in a comparison."""
 
     value: float  #: mean over subjects of the mean over training seeds
-    ci: tuple[float, float]  #: its 95 % interval, from resampling *subjects*
+    ci: tuple[float, float] | None  #: its 95 % interval, from resampling *subjects*; None for one
     seeds: tuple[float, ...]  #: each training's mean, whose spread is another uncertainty
     n: int  #: subjects
     difference: PairedDifference | None  #: to the reference, over the same subjects
     prevalence: float  #: mean over subjects
 
 
+def _check_values(run: Run) -> None:
+    """Raise SettingsError for what no measurement gives, and no picture or file name could hold."""
+    require_number("seed", run.seed, 0, 2**63, whole=True)
+    if len(run.groups) > MAX_KINDS:
+        raise SettingsError(f"groups: expected at most {MAX_KINDS} kinds, got {len(run.groups)}")
+    for kind, group in run.groups.items():
+        require_name("groups", kind)
+        for subject in group.subjects:
+            require_number(f"{kind}: prevalence", subject.prevalence, 0, 1)
+            for name, found in subject.maps.items():
+                for metric in ("auprc", "auroc", "best_dice", "dice"):
+                    if (value := getattr(found, metric)) is not None:
+                        require_number(f"{kind}: {shortened(name)}: {metric}", value, 0, 1)
+
+
 def load_run(path: str | Path) -> Run:
     """A run from its file. Raises: `ResultsError` for another file."""
     try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        stored = read_json(path)
+    except ValueError as error:
         raise ResultsError(
             f"{path}: expected {A_RUN}, got a file that is no JSON ({error})"
         ) from error

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from maskdiff_edu.evaluation.groups import (
 from maskdiff_edu.evaluation.results import (
     METHOD,
     GroupScores,
+    Mean,
     Row,
     Run,
     SubjectScores,
@@ -147,23 +149,31 @@ def compare(
     runs: Sequence[Run],
     kinds: Sequence[str] | None = None,
     *,
-    reference: str = REFERENCE,
+    reference: str | None = None,
     metric: str = "auprc",
 ) -> dict[str, dict[str, Row]]:
     """Methods side by side: {kind: {method: row}}, by one of `METRICS`.
 
-    A row has the method's mean and its paired difference to `reference`. The intensity baselines
-    are rows of their own, but not for "dice": they have no threshold.
+    A row has the method's mean and, where there are two subjects or more, intervals. Differences
+    are paired, to `reference`; by default to `REFERENCE` where that was measured. `kinds`: by
+    default all that any run has. The intensity baselines are rows of their own, but not for "dice":
+    they have no threshold.
 
-    Raises: `SettingsError` for another metric, `ResultsError` where runs of one kind were measured
-    on different subjects, or on fewer than two.
+    Raises: `SettingsError` for another metric or reference, `ResultsError` where runs of one kind
+    were measured on different subjects, or one training was measured twice.
     """
     if metric not in METRICS:
         raise SettingsError(f"metric: expected one of {', '.join(METRICS)}, got {metric}")
-    kinds = kinds or [kind for kind, group in runs[0].groups.items() if group.ill]
+    methods = [*sorted({run.method for run in runs}), *BASELINES]
+    if reference is not None and reference not in methods:
+        raise SettingsError(f"reference: expected one of {', '.join(methods)}, got {reference}")
+    if twice := [name for name, n in Counter(run.name for run in runs).items() if n > 1]:
+        raise ResultsError(f"expected each training once, got {', '.join(twice)} in several files")
+    every = {kind: None for run in runs for kind, group in run.groups.items() if group.ill}
+    kinds = kinds or list(every)
     if not kinds:
         raise ResultsError(f"{runs[0].name}: expected a group of subjects with lesions, got none")
-    return {kind: _compare_kind(runs, kind, reference, metric) for kind in kinds}
+    return {kind: _compare_kind(runs, kind, reference or REFERENCE, metric) for kind in kinds}
 
 
 def as_table(compared: Mapping[str, Mapping[str, Row]]) -> str:
@@ -174,10 +184,10 @@ def as_table(compared: Mapping[str, Mapping[str, Row]]) -> str:
         for name, row in rows.items():
             d = row.difference
             beside = "" if d is None else f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-            low, high = row.ci
+            interval = "" if row.ci is None else f"[{row.ci[0]:.3f}, {row.ci[1]:.3f}]"
             lines.append(
                 f"| {kind} | {name} | {len(row.seeds)} | {row.value:.3f} | "
-                f"[{low:.3f}, {high:.3f}] | {beside} | {row.prevalence:.4f} |"
+                f"{interval} | {beside} | {row.prevalence:.4f} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -189,12 +199,12 @@ def _compare_kind(runs: Sequence[Run], kind: str, reference: str, metric: str) -
     means = {name: np.mean(by_method[name], axis=0) for name in order if name in by_method}
     rows = {}
     for name, values in means.items():
-        value, low, high = metrics.bootstrap(values)
+        mean = Mean.over(values)
         difference = None
-        if reference in means and name != reference:
+        if reference in means and name != reference and len(values) > 1:
             difference = metrics.paired_difference(values, means[reference])
         seeds = tuple(float(seed.mean()) for seed in by_method[name])
-        rows[name] = Row(value, (low, high), seeds, len(values), difference, prevalence)
+        rows[name] = Row(mean.value, mean.ci, seeds, len(values), difference, prevalence)
     return rows
 
 
@@ -220,10 +230,8 @@ def _values_by_method(
         for name in BASELINES:  # the same in every run
             if getattr(ill[0].maps.get(name), metric, None) is not None:
                 by_method[name] = [_values(ill, name, metric, run.name)]
-    if len(names) < 2:
-        raise ResultsError(
-            f"{kind}: expected two or more subjects with lesions to compare on, got {len(names)}"
-        )
+    if not names:
+        raise ResultsError(f"{kind}: expected subjects with lesions to compare on, got none")
     return by_method, prevalence
 
 

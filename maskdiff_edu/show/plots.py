@@ -141,7 +141,8 @@ def plot_comparison(compared: Mapping[str, Mapping[str, Row]], metric: str = "AU
     plt.close(figure)
     for ax, (kind, rows) in zip(axes[0], compared.items(), strict=True):
         for height, row in enumerate(rows.values()):
-            ax.plot(row.ci, [height] * 2, color=CURVE, linewidth=2)
+            if row.ci is not None:
+                ax.plot(row.ci, [height] * 2, color=CURVE, linewidth=2)
             ax.plot(row.value, height, "o", color=CURVE)
             if len(row.seeds) > 1:
                 ax.plot(row.seeds, [height + 0.25] * len(row.seeds), "|", color="black")

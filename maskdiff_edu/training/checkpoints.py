@@ -21,7 +21,7 @@ from torch import Tensor
 
 from maskdiff_edu.diffusion import UNet, UNetConfig
 from maskdiff_edu.errors import CheckpointError
-from maskdiff_edu.files import write_atomic
+from maskdiff_edu.files import read_json, write_atomic
 
 MODELS = Path(__file__).parent.parent / "data" / "models"
 AVERAGE = "ema."  #: prefix of the averaged weights, the ones to use
@@ -192,13 +192,11 @@ def _read_about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        if (size := path.stat().st_size) > _LARGEST_HEADER:
-            raise ValueError(f"expected at most {_LARGEST_HEADER} bytes, got {size}")
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        card = read_json(path, _LARGEST_HEADER)
+    except ValueError as error:
         raise CheckpointError(f"{path}: the card is not readable JSON ({error})") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"{path}: expected the card to be a JSON object")
