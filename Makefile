@@ -83,8 +83,9 @@ test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks a
 	$(NO_BARS) $(BIN)/python -m pytest -q -m alone tests
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
-test-all: test  ## the same, every chapter with only the wheel, and the book from nothing
+test-all: test  ## the same, every chapter with only the wheel, faults, and the book from nothing
 	$(ONE_THREAD) MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_wheel.py
+	MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_faults.py
 	rm -rf _build/.jupyter_cache
 	$(MAKE) --no-print-directory book
 

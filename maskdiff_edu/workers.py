@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -19,6 +21,7 @@ from maskdiff_edu.errors import Error
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+WORKER_BYTES = 500 * 2**20  #: of memory that a process takes which makes a subject, with room
 IDLE_SECONDS = 10  #: until a process that has nothing to do ends
 
 
@@ -27,12 +30,13 @@ def in_parallel(
 ) -> Generator[Result, None, None]:
     """Results of `job(item, *arguments)` in the order of the items, `workers` at a time.
 
-    By default as many as this process may use processors; each computes with one thread. `job` is
-    a function of a module. What it raises is raised here, as soon as it happens.
+    By default as many as this process may use processors, and fewer where memory is short; each
+    computes with one thread. `job` is a function of a module. What it raises is raised here, as
+    soon as it happens.
 
     Raises: `Error` where a process was killed, as a system does that runs out of memory.
     """
-    n_workers = min(workers or processors(), len(items))
+    n_workers = min(workers or default_workers(), len(items))
     if n_workers <= 1:
         yield from (job(item, *arguments) for item in items)
         return
@@ -46,6 +50,25 @@ def in_parallel(
             f"expected {n_workers} processes to finish, got one that was killed; if memory ran "
             "out, use fewer of them"
         ) from error
+
+
+def default_workers() -> int:
+    """As many as there are processors, but no more than fit into the memory that is free."""
+    free = free_memory()
+    return processors() if free is None else max(1, min(processors(), free // WORKER_BYTES))
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take, by the system and its container; None if unknown."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text()
+        found.append(int(text.partition("MemAvailable:")[2].split()[0]) * 1024)
+    with suppress(OSError, ValueError):  # "max" where the container has no limit
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        found.append(limit - int((group / "memory.current").read_text()))
+    return max(0, min(found)) if found else None
 
 
 def processors() -> int:

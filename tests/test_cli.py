@@ -729,5 +729,5 @@ def test_a_scan_that_would_need_too_much_noise_is_refused(weights):
 
 def test_boxes_of_a_pixel_are_too_many(weights):
     detector = build_method(weights).detector
-    with pytest.raises(ValueError, match="passes of the network a slice, got 4 noisings of 9216"):
+    with pytest.raises(ValueError, match="passes of the network a slice, got 1 noisings of 9216"):
         replace(detector, box=1)

@@ -9,6 +9,7 @@ import time
 import pytest
 from jobs import die, fail_at_three, square, tell_process
 
+from maskdiff_edu import workers
 from maskdiff_edu.brains import stacks
 from maskdiff_edu.errors import Error
 from maskdiff_edu.training import SlicePool
@@ -92,6 +93,36 @@ def test_a_pool_fills_after_torch_has_computed_with_several_threads(tmp_path):
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(SlicePool([2], cache_dir=tmp_path)[0])
     assert len(list(tmp_path.rglob("*.npz"))) == 3
+
+
+@pytest.mark.alone
+def test_a_training_goes_on_with_more_steps(tmp_path):
+    """As documented, with the user's default threads and an empty cache."""
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment["MASKDIFF_CACHE"] = str(tmp_path / "cache")
+    command = [sys.executable, "-m", "maskdiff_edu", "train", "--preset", "ddpm"]
+    for words in (("--steps", "1"), ("--steps", "3", "--resume")):
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "model"), *words],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) > 4
+
+
+@pytest.mark.parametrize(
+    "free, expected", [(None, 16), (100 * 2**30, 16), (2 * 2**30, 4), (10 * 2**20, 1), (0, 1)]
+)
+def test_no_more_workers_than_fit_into_memory(monkeypatch, free, expected):
+    monkeypatch.setattr(workers, "processors", lambda: 16)
+    monkeypatch.setattr(workers, "free_memory", lambda: free)
+    assert workers.default_workers() == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_free_memory_is_a_part_of_the_machines():
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < workers.free_memory() <= machine
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from maskdiff_edu.brains import stacks
 from maskdiff_edu.devices import join_processes
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.scans import ScanFiles
-from maskdiff_edu.workers import in_parallel, processors
+from maskdiff_edu.workers import default_workers, in_parallel
 
 SLICES_PER_SUBJECT = 2  #: of one batch, so that a first batch needs few new subjects
 
@@ -122,7 +122,7 @@ class SlicePool:
         missing = self._missing(indices)
         if not missing:
             return 0, 0.0
-        workers = workers or processors()
+        workers = workers or default_workers()
         few = [self.sources[i] for i in missing[: 2 * workers]]
         made = in_parallel(stacks.seconds_to_make, few, self.contrast, workers=workers)
         seconds = list(made)
