@@ -42,6 +42,17 @@ INSTALLED = {
     "ipywidgets": {"licenses/LICENSE": f"{WIDGETS}/LICENSE-html-manager"},
 }
 
+# Where the widget manager would look for a script that the page does not bring: another host.
+FALLBACK, NOWHERE = b'"https://cdn.jsdelivr.net/npm/"', b'"no-other-host/"'
+
+
+def cut_fallback(path: Path) -> None:
+    """Let the widget manager look on the page's own host alone, where there is nothing."""
+    content = path.read_bytes()
+    if content.count(FALLBACK) != 2:
+        sys.exit(f"{path}: expected the address of the other host twice; look where it went")
+    path.write_bytes(content.replace(FALLBACK, NOWHERE))
+
 
 def fetch_npm(package: str, wanted: dict[str, str]) -> list[Path]:
     """Copy the wanted files of an npm package; return where they went."""
@@ -89,6 +100,7 @@ def main() -> None:
     except FileNotFoundError:
         sys.exit("this needs npm, which comes with Node; the book itself does not")
     written += [path for item in INSTALLED.items() for path in copy_installed(*item)]
+    cut_fallback(ROOT / WIDGETS / "embed-amd.js")
     SUMS.write_text(checksums(written), encoding="utf-8")
     print(f"{len(written)} files, checksums in {SUMS.relative_to(ROOT)}")
 

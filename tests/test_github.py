@@ -108,6 +108,14 @@ def test_workflows_may_only_read_unless_a_job_of_the_release_must_write(workflow
     }
 
 
+def test_every_action_is_pinned_to_a_commit(github: Path) -> None:
+    """A tag can be moved to other code; the version stands beside the commit for people."""
+    for path in (github / "workflows").iterdir():
+        for line in path.read_text("utf-8").splitlines():
+            if "uses:" in line:
+                assert re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
 def test_no_workflow_reads_a_stored_secret(github: Path) -> None:
     texts = {path.name: path.read_text("utf-8") for path in (github / "workflows").iterdir()}
     assert [name for name, text in texts.items() if re.search(r"\bsecrets\b", text)] == []

@@ -166,6 +166,8 @@ def test_no_file_names_a_package_registry(root: Path) -> None:
 
 def test_files_by_others_are_what_was_fetched(root: Path) -> None:
     """data_scripts/fetch_third_party.py wrote the checksums; nothing was edited since."""
+    manager = root / fetch_third_party.WIDGETS / "embed-amd.js"
+    assert fetch_third_party.FALLBACK not in manager.read_bytes(), "asks no other host"
     listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
     folders = [fetch_third_party.WIDGETS, fetch_third_party.MATHJAX, fetch_third_party.AXE]
     files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
