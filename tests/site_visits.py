@@ -37,10 +37,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Guarded(Quiet):
+    """Serves them under the policy that book/hub.md tells administrators."""
+
+    def end_headers(self) -> None:
+        policy = (ROOT / "book" / "policy.txt").read_text()
+        self.send_header("Content-Security-Policy", " ".join(policy.split()))
+        super().end_headers()
+
+
 @pytest.fixture(scope="module")
 def address(html: Path) -> Iterator[str]:
     """Where the site is served."""
-    handler = functools.partial(Quiet, directory=html)
+    handler = functools.partial(Guarded, directory=html)
     server = Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"

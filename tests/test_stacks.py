@@ -37,6 +37,11 @@ def is_known(stack: np.ndarray) -> bool:
     return np.abs(means(stack) - KNOWN_MEANS).max() < 0.01
 
 
+def test_a_subject_takes_half_a_megabyte():
+    """As book/hub.md says."""
+    assert 0.4e6 < make_stack(4).nbytes < 0.6e6
+
+
 def test_a_subject_gives_the_bytes_of_this_version():
     assert stacks.STACKS_VERSION == KNOWN_VERSION
     assert is_known(make_stack(4)), (
