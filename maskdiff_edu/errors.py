@@ -5,6 +5,7 @@ turns these errors into one line; any other exception is a fault of the library 
 traceback.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -66,6 +67,15 @@ def require_name(where: str, value: object) -> None:
             f"{where}: expected a name of at most 64 letters, digits and ._+- that begins and ends "
             f"with a letter or a digit, got {repr(value)[:60]}"
         )
+
+
+def readable(name: object) -> str:
+    """A file's name as a text that can be written anywhere; what is not UTF-8 becomes a mark.
+
+    >>> readable("P\\udcff_t2.nii")
+    'P\ufffd_t2.nii'
+    """
+    return os.fsencode(str(name)).decode(errors="replace")
 
 
 def _is_number(value: object, whole: bool) -> TypeGuard[float]:

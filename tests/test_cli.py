@@ -668,6 +668,29 @@ def test_a_comparison_goes_elsewhere_than_its_runs(tmp_path):
     assert done.exit_code == 2 and "another folder than that of the runs" in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_names_that_are_no_utf_8_are_scored_too(scan, tmp_path):
+    odd = os.fsdecode(b"Q\xff_t2.nii.gz")
+    os.rename(scan, scan.parent / odd)
+    out = tmp_path / os.fsdecode(b"out\xff")
+    for what in (scan.parent, scan.parent / odd):
+        words = (
+            "score",
+            what,
+            "--model",
+            "intensity",
+            "--out",
+            out / "one" if what.suffix else out,
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "maskdiff_edu", *words],
+            env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (out / "Q\ufffd" / "report.html").exists() and (out / "one" / "scores.json").exists()
+
+
 # What a machine may lack
 
 

@@ -1,6 +1,8 @@
 """The command line: `maskdiff-edu COMMAND --help` says what each one does."""
 
+import io
 import os
+import sys
 
 os.environ["MPLBACKEND"] = "Agg"  # a name that matplotlib does not know would stop its import
 
@@ -25,6 +27,8 @@ def draw_into_files() -> None:
 
     For teaching and research only, never diagnosis.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a folder may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     matplotlib.rcdefaults()  # whatever the user's own say, such as LaTeX for all text
     matplotlib.use("Agg")  # needs no display
 

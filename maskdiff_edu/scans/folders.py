@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from maskdiff_edu.errors import ScanError, ScanWarning, SettingsError
+from maskdiff_edu.errors import ScanError, ScanWarning, SettingsError, readable
 from maskdiff_edu.scans.nifti import save_volume
 from maskdiff_edu.scans.volumes import Scan, load_scan, scan_name
 
@@ -97,17 +97,17 @@ def find_scans(folder, contrast: str = "t2") -> list[ScanFiles]:
         try:
             inside = _Folder(place)
         except ScanError:  # listed, so that it is told of when it is read, and keeps no other
-            found.append(ScanFiles(place, None, None, place.name))
+            found.append(ScanFiles(place, None, None, readable(place.name)))
             continue
         scans, others = _search(inside, contrast)
         found += scans
         unused += others
     if unused:
         more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
-        names = ", ".join(str(path.relative_to(folder)) for path in unused[:_NAMED])
+        names = ", ".join(readable(path.relative_to(folder)) for path in unused[:_NAMED])
         warnings.warn(
-            f"{folder.name}: not used, for their names tell neither a {contrast} scan nor the mask "
-            f"of one (NAME_brainmask, NAME_seg): {names}{more}",
+            f"{readable(folder.name)}: not used, for their names tell neither a {contrast} scan nor "
+            f"the mask of one (NAME_brainmask, NAME_seg): {names}{more}",
             ScanWarning,
             stacklevel=2,
         )
@@ -178,7 +178,9 @@ class _Folder:
         brain, lesion = (
             self._own_mask(masks, image, subject, alone) for masks in self.masks.values()
         )
-        return ScanFiles(image, brain, lesion, name=subject or image.absolute().parent.name)
+        return ScanFiles(
+            image, brain, lesion, name=subject or readable(image.absolute().parent.name)
+        )
 
     def _own_mask(
         self, masks: dict[str, Path], image: Path, subject: str, alone: bool
@@ -249,7 +251,7 @@ def _with_unlike_names(found: list[ScanFiles]) -> list[ScanFiles]:
     """Equal names get their folder's name in front, and a number where that does not help."""
     times = Counter(scan.name.casefold() for scan in found)
     found = [
-        replace(scan, name=f"{scan.image.absolute().parent.name}_{scan.name}")
+        replace(scan, name=f"{readable(scan.image.absolute().parent.name)}_{scan.name}")
         if times[scan.name.casefold()] > 1
         else scan
         for scan in found

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.openers import ImageOpener
 
-from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.errors import ScanError, ScanWarning, readable
 from maskdiff_edu.files import write_atomic
 
 MAX_VOXELS = 2**27  #: 512 along each axis; more is a broken header, not a scan of a head
@@ -197,7 +197,7 @@ def distance(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> f
 
 def _warn(path: Path, message: str) -> None:
     """By the file's name alone: warnings are kept with the scores, and folders may name people."""
-    warnings.warn(f"{path.name}: {message}", ScanWarning, stacklevel=5)
+    warnings.warn(f"{readable(path.name)}: {message}", ScanWarning, stacklevel=5)
 
 
 def _read_voxels(path: Path, header: nib.Nifti1Header) -> np.ndarray:

@@ -8,7 +8,6 @@ For example::
     save_volume("anomaly.nii.gz", anomaly_map, scan.affine)
 """
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from maskdiff_edu.errors import ScanError, ScanWarning
+from maskdiff_edu.errors import ScanError, ScanWarning, readable
 from maskdiff_edu.scans.brain import MIN_BRAIN_LITRES, find_brain, signs_of_loss, skull_signs
 from maskdiff_edu.scans.grids import (
     anti_alias,
@@ -104,7 +103,7 @@ def load_scan(path, brain_mask=None, lesion_mask=None) -> Scan:
 
 
 def _warn(path: Path, message: str) -> None:
-    warnings.warn(f"{path.name}: {message}", ScanWarning, stacklevel=3)
+    warnings.warn(f"{readable(path.name)}: {message}", ScanWarning, stacklevel=3)
 
 
 def _finite_inside(path: Path, image: np.ndarray, brain: np.ndarray) -> np.ndarray:
@@ -120,7 +119,7 @@ def _finite_inside(path: Path, image: np.ndarray, brain: np.ndarray) -> np.ndarr
 
 def scan_name(path) -> str:
     """File name without `.nii` or `.nii.gz`; what is not UTF-8 in it becomes a mark."""
-    name = os.fsencode(Path(path).name).decode(errors="replace")
+    name = readable(Path(path).name)
     return name[: name.lower().rindex(".nii")]
 
 
