@@ -106,8 +106,8 @@ def find_scans(folder, contrast: str = "t2") -> list[ScanFiles]:
         more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
         names = ", ".join(readable(path.relative_to(folder)) for path in unused[:_NAMED])
         warnings.warn(
-            f"{readable(folder.name)}: not used, for their names tell neither a {contrast} scan nor "
-            f"the mask of one (NAME_brainmask, NAME_seg): {names}{more}",
+            f"{readable(folder.name)}: not used, for their names tell neither a {contrast} scan "
+            f"nor the mask of one (NAME_brainmask, NAME_seg): {names}{more}",
             ScanWarning,
             stacklevel=2,
         )
