@@ -21,8 +21,10 @@ LIBRARY := $(shell find maskdiff_edu -type f -not -path '*/__pycache__/*' 2>/dev
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Progress bars go to stderr, which a chapter may not use.
 NO_BARS := TQDM_DISABLE=1
-# A module whose lines no test runs is not tested. (From Python 3.12 on measured at no cost.)
-COVERAGE := --cov maskdiff_edu --cov-report term:skip-covered --cov-fail-under 98
+# A module whose lines no test runs is not tested. Looking which lines run is free from Python 3.12
+# on and takes as long as the tests themselves before: there only `make test-all` looks.
+COVERAGE = $(shell $(BIN)/python -c 'import sys; sys.exit(not "$(COVER)" and sys.version_info < (3, 12))' \
+	&& echo --cov maskdiff_edu --cov-report term:skip-covered --cov-fail-under 98)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
@@ -78,11 +80,13 @@ test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks a
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory site
-	$(ONE_THREAD) MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	$(ONE_THREAD) COVERAGE_CORE=sysmon MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) \
+		--dist loadfile --no-loadscope-reorder \
 		-m 'not alone' --doctest-modules $(COVERAGE) tests maskdiff_edu
 	$(NO_BARS) $(BIN)/python -m pytest -q -m alone tests
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
+test-all: COVER = always
 test-all: test  ## the same, every chapter with only the wheel, faults, and the book from nothing
 	$(ONE_THREAD) MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_wheel.py
 	MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_faults.py
