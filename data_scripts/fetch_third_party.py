@@ -6,6 +6,8 @@ environment. Afterwards third_party.sha256 holds the checksum of every file; a t
 """
 
 import hashlib
+import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -71,6 +73,34 @@ def fetch_npm(package: str, wanted: dict[str, str]) -> list[Path]:
     return written
 
 
+def collect_licences(package: str, source_map: str, target: Path) -> Path:
+    """One file with the licences of all packages that a bundle holds, by its source map's names.
+
+    `npm install` finds their versions, and runs no script of theirs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = ("--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
+        subprocess.run(["npm", "install", *quiet, package], cwd=folder, check=True)
+        modules = Path(folder) / "node_modules"
+        bundle = modules / package.rpartition("@")[0] / source_map
+        inside = re.findall(r'node_modules/((?:@[^/"]+/)?[^/"]+)/[^"]*"', bundle.read_text("utf-8"))
+        parts = [licence_of(modules, name) for name in sorted(set(inside))]
+    return write(target, ("\n\n" + "-" * 80 + "\n\n").join(parts).encode())
+
+
+def licence_of(modules: Path, name: str) -> str:
+    """Name, version and licence of an npm package, with the text where its archive has one."""
+    described = sorted(modules.glob(f"**/{name}/package.json"))
+    if not described:
+        return f"{name}: a tool that made the bundle; a few lines of it are inside. MIT."
+    about = json.loads(described[0].read_text("utf-8"))
+    files = [p for p in described[0].parent.iterdir() if re.match("licen[cs]e", p.name, re.I)]
+    text = files[0].read_text("utf-8") if files else "(its archive holds no text of it)"
+    jupyter = name.startswith(("@jupyter", "@lumino"))
+    see = " Copyright Project Jupyter Contributors: see LICENSE-html-manager." if jupyter else ""
+    return f"{name} {about['version']}, {about.get('license')}.{see}\n\n{text.strip()}"
+
+
 def copy_installed(package: str, wanted: dict[str, str]) -> list[Path]:
     """Copy the wanted files of an installed Python package; return where they went."""
     written = []
@@ -100,6 +130,9 @@ def main() -> None:
     except FileNotFoundError:
         sys.exit("this needs npm, which comes with Node; the book itself does not")
     written += [path for item in INSTALLED.items() for path in copy_installed(*item)]
+    manager = next(package for package in NPM if "html-manager" in package)
+    licences = ROOT / WIDGETS / "LICENSE-embed-amd.txt"
+    written.append(collect_licences(manager, "dist/embed.js.map", licences))
     cut_fallback(ROOT / WIDGETS / "embed-amd.js")
     SUMS.write_text(checksums(written), encoding="utf-8")
     print(f"{len(written)} files, checksums in {SUMS.relative_to(ROOT)}")
