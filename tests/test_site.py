@@ -26,26 +26,8 @@ def test_nothing_scrolls_sideways_on_a_phone(visit: Visit) -> None:
         page.set_viewport_size(DESK)
 
 
-def test_quizzes_and_predictions_answer(visit: Visit) -> None:
-    page = visit.page
-    forms = page.locator(f"{QUESTIONS} form")
-    for i in range(forms.count()):
-        form = forms.nth(i)
-        why = form.locator(".maskdiff-why")
-        options = form.locator("input")
-        replies = []
-        for j in range(options.count()):
-            if options.nth(j).is_disabled():  # a prediction is made once
-                break
-            options.nth(j).check()
-            form.get_by_role("button").click()
-            replies.append(why.inner_text())
-        assert all(len(reply.split()) >= 3 for reply in replies)
-        if len(replies) > 1:  # a quiz
-            assert sum(reply.startswith("✓") for reply in replies) == 1
-
-
 def test_figures_answer_the_keyboard(visit: Visit) -> None:
+    """Before any mouse: a browser shows the focus to those who use keys."""
     for i in range(visit.figures.count()):
         figure = visit.figures.nth(i)
         assert press_all(visit.page, figure) >= 1, figure.inner_text()
@@ -99,6 +81,25 @@ def test_figures_answer_the_mouse(visit: Visit) -> None:
         (low, first), (high, last) = values
         assert int(low) < int(high)
         assert first != last
+
+
+def test_quizzes_and_predictions_answer(visit: Visit) -> None:
+    page = visit.page
+    forms = page.locator(f"{QUESTIONS} form")
+    for i in range(forms.count()):
+        form = forms.nth(i)
+        why = form.locator(".maskdiff-why")
+        options = form.locator("input")
+        replies = []
+        for j in range(options.count()):
+            if options.nth(j).is_disabled():  # a prediction is made once
+                break
+            options.nth(j).check()
+            form.get_by_role("button").click()
+            replies.append(why.inner_text())
+        assert all(len(reply.split()) >= 3 for reply in replies)
+        if len(replies) > 1:  # a quiz
+            assert sum(reply.startswith("✓") for reply in replies) == 1
 
 
 def test_page_asks_no_other_host_and_raises_no_error(visit: Visit, address: str) -> None:

@@ -111,7 +111,8 @@ function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label 
     }
     for (const { name, path, dot, ys } of drawn) {
       const faded = highlight !== undefined && name !== highlight;
-      const y = isMarked ? interpolate(x, ys, at) : NaN;
+      const between = isMarked ? interpolate(x, ys, at) : NaN;
+      const y = log && between <= 0 ? NaN : between;
       path.setAttribute("stroke-width", faded ? 1.5 : 2.5);
       path.setAttribute("opacity", faded ? 0.55 : 1);
       dot.setAttribute("opacity", faded || !Number.isFinite(y) ? 0 : 1);
@@ -140,7 +141,8 @@ function legend(drawn) {
 }
 
 function interpolate(x, y, at) {
-  const i = Math.min(Math.max(x.findIndex((v) => v >= at), 1), x.length - 1);
-  const share = (at - x[i - 1]) / (x[i] - x[i - 1] || 1);
+  const found = x.findIndex((v) => v >= at);
+  const i = Math.max(found < 0 ? x.length - 1 : found, 1);
+  const share = Math.min(Math.max((at - x[i - 1]) / (x[i] - x[i - 1] || 1), 0), 1);
   return y[i - 1] + share * (y[i] - y[i - 1]);
 }
