@@ -147,7 +147,7 @@ def _begun(out: Path, names: Sequence[str]) -> Iterator[Path]:
     place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
     if not place.is_dir():
         raise NotADirectoryError(None, f"{place.name} is a file")
-    digest = hashlib.sha256(str(out.absolute()).encode(errors="surrogateescape")).hexdigest()
+    digest = hashlib.sha256(os.fsencode(out.absolute())).hexdigest()
     base = place / f"maskdiff-{digest[:12]}"
     with locked(base, MOVE_SECONDS):
         for finished in place.glob(f".{base.name}.*{_FINISHED}"):

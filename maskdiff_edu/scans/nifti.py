@@ -110,7 +110,7 @@ def _mended(path: Path, header: nib.Nifti1Header, first: int) -> nib.Nifti1Heade
         raise ScanError(
             f"{path}: expected the voxels' place in the file, from {first} on, header says {start}"
         )
-    header["vox_offset"] = max(start, first - 4) if start else first
+    header["vox_offset"] = start or first
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     quaternion = np.array([header[f"quatern_{axis}"] for axis in "bcd"], float)
     if np.isfinite(quaternion).all() and (length := np.linalg.norm(quaternion)) > 1:
@@ -142,14 +142,9 @@ def _checked_forms(path: Path, header, shape: tuple[int, int, int]) -> list[np.n
     sizes = header["pixdim"][1:4].astype(float) * scale
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise ScanError(f"{path}: expected positive voxel sizes, header says {sizes.tolist()} mm")
-    told = {}
-    if header["sform_code"] > 0:
-        told["sform"] = header.get_sform()
-    if header["qform_code"] > 0:
-        told["qform"] = header.get_qform()
-    if not told:
-        told["neither"] = header.get_base_affine()
-    forms = [_in_mm(affine, scale) for affine in told.values()]
+    told = [header.get_sform()] if header["sform_code"] > 0 else []
+    told += [header.get_qform()] if header["qform_code"] > 0 else []
+    forms = [_in_mm(affine, scale) for affine in told or [header.get_base_affine()]]
     _check_form(path, forms[0], sizes, shape)
     return [form for form in forms if np.isfinite(form).all()]
 
