@@ -68,7 +68,10 @@ class Visit:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.answered: list[str] = []
         self.page.on("requestfinished", lambda request: self.answered.append(request.url))
-        self.page.goto(url, wait_until="networkidle")
+        # Loaded first: on a busy machine the network falls idle while the page is still parsed, and
+        # half of its figures would be counted.
+        self.page.goto(url, wait_until="load")
+        self.page.wait_for_load_state("networkidle")
         expected = self.page.locator('script[type*="widget-view"]').count()
         if expected:
             self._wait_for_figures(expected)
