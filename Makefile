@@ -13,8 +13,9 @@ TORCH ?= 2.13.0
 export PYTHONDONTWRITEBYTECODE =
 
 BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+HASHED := --no-deps --require-hashes
 STAMP := .venv/.installed
-BENCH_STAMP := .venv/.installed-bench
 LIBRARY := $(shell find maskdiff_edu -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 # One thread a process: two test processes with many threads each slow one another down.
@@ -35,9 +36,11 @@ help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | \
 		while IFS='#' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-# The environment: made once, again whenever the requirements change. Python compiles a module when
-# it is first imported; --no-compile does not do it for the thousands that never are.
-$(STAMP): pyproject.toml requirements.lock
+# The environment: made once, again whenever the requirements change. Every file has the hash that
+# the lock gives; the lock of CUDA's parts is for the PyTorch that needs them (2.13.0, not +cpu).
+# Python compiles a module when it is first imported; --no-compile does not do it for the thousands
+# that never are.
+$(STAMP): pyproject.toml requirements.lock requirements-cuda.lock
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 && $(BIN)/python -c '$(SUPPORTED)' || { \
 		test -n '$(PYTHON)' && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
 			echo "Needs Python 3.11, 3.12 or 3.13; got '$(PYTHON)'." >&2; \
@@ -47,13 +50,10 @@ $(STAMP): pyproject.toml requirements.lock
 			echo "Could not make .venv (on Debian and Ubuntu: apt install python3-venv)." >&2; \
 			exit 1; }; }
 	@echo "Installing the packages of requirements.lock into .venv (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
-		--constraint requirements.lock --editable '.[book,test]'
-	@touch $@
-
-$(BENCH_STAMP): $(STAMP)
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
-		--constraint requirements.lock --editable '.[bench]'
+	@$(PIP_INSTALL) $(HASHED) --requirement requirements.lock
+	@$(BIN)/python -c 'from importlib.metadata import version; exit("+" in version("torch"))' \
+		|| exit 0; $(PIP_INSTALL) $(HASHED) --requirement requirements-cuda.lock
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[book,test,bench]'
 	@touch $@
 
 # Executed chapters are cached by their own text only: forget them when the library changes.
@@ -100,14 +100,15 @@ runtime: $(STAMP)  ## execute the chapters from nothing, and write what each too
 	rm -rf _build/.jupyter_cache
 	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py --cache --table book/*.ipynb
 
-bench: $(BENCH_STAMP)  ## speed, beside other libraries
+bench: $(STAMP)  ## speed, beside other libraries
 	@set -e; for script in $(filter-out tests/bench_gpu.py,$(wildcard tests/bench_*.py)); do \
 		echo "$$script"; $(BIN)/python "$$script"; done
 
 bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the processor's
 	$(BIN)/python tests/bench_gpu.py
 
-lock: $(STAMP)  ## choose the newest versions anew and write requirements.lock
+lock: $(STAMP)  ## choose the newest versions anew and write them, with their hashes
+	@$(PIP_INSTALL) '.[lock]'
 	$(BIN)/python data_scripts/build_lock.py torch==$(TORCH)
 
 third-party: $(STAMP)  ## fetch the scripts by others anew (needs npm; they are committed)

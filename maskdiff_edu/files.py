@@ -4,6 +4,7 @@ What is not finished yet lies beside its place under a hidden name that no other
 moves there in one step. Who writes for long, or several files, holds a lock meanwhile.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -33,8 +34,7 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    leftovers = path.parent.glob(f".*{_UNFINISHED}")
-    _remove((file for file in leftovers if not file.is_dir()), seconds=LEFTOVER_SECONDS)
+    _clear_leftovers(path.parent)
     unfinished = _beside(path)
     try:
         with open(unfinished, "xb") as file:  # "x" follows no link that someone laid there
@@ -171,13 +171,20 @@ def _require_absent(out: Path, names: Iterable[str]) -> None:
         if os.path.lexists(out / name):
             raise Error(
                 f"{out / name}: expected no such file yet, and none is replaced unasked; choose "
-                "another folder, or add --overwrite if it is an older result"
+                "another folder, or add --overwrite (in Python, overwrite=True) if it is an older "
+                "result"
             )
 
 
 def _beside(path: Path) -> Path:
     """A hidden name beside `path` that no other writer has: process numbers come back."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+
+
+@functools.cache  # once a process: looking through a cache at every file of it takes ever longer
+def _clear_leftovers(folder: Path) -> None:
+    leftovers = folder.glob(f".*{_UNFINISHED}")
+    _remove((file for file in leftovers if not file.is_dir()), seconds=LEFTOVER_SECONDS)
 
 
 def _remove(leftovers: Iterable[Path], seconds: float = 0.0) -> None:

@@ -23,6 +23,7 @@ TOP_LEVEL = {
     "_toc.yml",
     "pyproject.toml",
     "requirements.lock",
+    "requirements-cuda.lock",
     "README.md",
     "LICENSE",
     "CITATION.cff",
@@ -119,19 +120,34 @@ def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
     assert len(many) <= 7, many
 
 
-def test_lock_holds_plain_versions_only(root: Path) -> None:
-    lines = read(root / "requirements.lock").splitlines()
-    plain = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*((a|b|rc|\.post)[0-9]+)?")
-    assert [line for line in lines if not plain.fullmatch(line)] == []
-    names = [line.partition("==")[0] for line in lines]
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-cuda.lock"])
+def test_lock_pins_every_package_by_the_hashes_of_its_files(root: Path, lock: str) -> None:
+    package = re.compile(
+        r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]\S*( ; [^\n\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
+    )
+    packages = re.split(r"\n(?=\w)", read(root / lock).strip())
+    assert [text for text in packages if not package.fullmatch(text)] == []
+    names = [text.partition("==")[0] for text in packages]
     assert names == sorted(set(names))
 
 
+def test_make_installs_nothing_without_its_hash(root: Path) -> None:
+    """But this package itself, whose dependencies are there by then."""
+    lines = [line for line in read(root / "Makefile").splitlines() if "$(PIP_INSTALL)" in line]
+    held = [line for line in lines if "$(HASHED)" in line]
+    assert [line.split("--requirement ")[1] for line in held] == [
+        "requirements.lock",
+        "requirements-cuda.lock",
+    ]
+    others = [line.split("$(PIP_INSTALL) ")[1] for line in lines if line not in held]
+    assert others == ["--no-build-isolation --editable '.[book,test,bench]'", "'.[lock]'"]
+
+
 def test_lock_holds_every_direct_dependency(root: Path, project: dict) -> None:
-    extras = project["optional-dependencies"].values()
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "lock"]
     direct = [*project["dependencies"], *(line for extra in extras for line in extra)]
     names = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in direct}
-    locked = {line.partition("==")[0] for line in read(root / "requirements.lock").splitlines()}
+    locked = set(re.findall(r"^([\w-]+)==", read(root / "requirements.lock"), re.MULTILINE))
     assert names - locked == set()
 
 

@@ -6,6 +6,7 @@ that only the tests depend on, a path that exists only in the repository.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,14 +52,22 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def programs(wheel: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def versions(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The versions of the lock as constraints, which may hold no hashes for a local wheel."""
+    text = (root / "requirements.lock").read_text(encoding="utf-8")
+    file = tmp_path_factory.mktemp("versions") / "constraints.txt"
+    file.write_text("\n".join(re.findall(r"^\S+==\S+", text, re.MULTILINE)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of an environment that holds the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     found = folder / ("Scripts" if sys.platform == "win32" else "bin")
     pip = (found / "python", "-m", "pip", "--disable-pip-version-check")
-    lock = root / "requirements.lock"
-    run(*pip, "install", "--quiet", "--no-compile", "--constraint", lock, wheel, cwd=folder)
+    run(*pip, "install", "--quiet", "--no-compile", "--constraint", versions, wheel, cwd=folder)
     return found
 
 
@@ -85,12 +94,14 @@ def test_demo_runs_where_only_the_wheel_is(programs: Path, tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def notebook_programs(programs: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def notebook_programs(
+    programs: Path, versions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The same, with what Colab has beside a package: a kernel, and somebody to run the cells."""
     pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
-    lock = ("--constraint", root / "requirements.lock")
     folder = tmp_path_factory.mktemp("pip")
-    run(*pip, "install", "--quiet", "--no-compile", *lock, "ipykernel", "nbclient", cwd=folder)
+    quiet = ("--quiet", "--no-compile", "--constraint", versions)
+    run(*pip, "install", *quiet, "ipykernel", "nbclient", cwd=folder)
     return programs
 
 

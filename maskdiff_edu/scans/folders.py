@@ -34,14 +34,11 @@ _OTHER_CONTRASTS = re.compile(  # known so that none is taken for a scan that na
     re.I,
 )
 # What the words at the end of a mask's name mean. `X_brain` alone is a stripped scan, no mask.
-_LESION = re.compile(
-    r"segm?|segmentations?|\w*lesions?(mask|msk|seg)?|tumou?rs?(mask|msk|seg)?|gt|consensus", re.I
-)
+_MARKED = r"segm?|segmentations?|\w*lesions?(mask|msk|seg)?|gt|consensus"
+_LESION = re.compile(rf"{_MARKED}|tumou?rs?(mask|msk|seg)?", re.I)
 _BRAIN = re.compile(r"(brain|bet)(mask|msk)?", re.I)
 _MASK = re.compile(
-    r"segm?|segmentations?|\w*lesions?(mask|msk|seg)?|tumou?r(mask|msk|seg)|gt|consensus"
-    r"|(brain|bet)?(mask|msk)|rois?|labels?|manual",
-    re.I,
+    rf"{_MARKED}|tumou?rs?(mask|msk|seg)|(brain|bet)?(mask|msk)|rois?|labels?|manual", re.I
 )
 _BESIDE = re.compile(r"desc|label|tumou?rs?|brain|bet", re.I)  # part of a mask's name, never all
 _MASK_FOLDER = re.compile(r"(labels?|masks?|segs?|segmentations?)(tr|ts)?", re.I)
