@@ -81,15 +81,13 @@ test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks a
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory site
 	$(ONE_THREAD) COVERAGE_CORE=sysmon MASKDIFF_SITE=_build/html $(BIN)/python -m pytest -q -n $(JOBS) \
-		--dist loadfile --no-loadscope-reorder \
-		-m 'not alone' --doctest-modules $(COVERAGE) tests maskdiff_edu
+		--no-loadscope-reorder -m 'not alone' --doctest-modules $(COVERAGE) tests maskdiff_edu
 	$(NO_BARS) $(BIN)/python -m pytest -q -m alone tests
 	$(NO_BARS) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(NBVAL) book
 
+test-all: export MASKDIFF_ALL := 1
 test-all: COVER = always
 test-all: test  ## the same, every chapter with only the wheel, faults, and the book from nothing
-	$(ONE_THREAD) MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_wheel.py
-	MASKDIFF_ALL=1 $(BIN)/python -m pytest -q -m slow tests/test_faults.py
 	rm -rf _build/.jupyter_cache
 	$(MAKE) --no-print-directory book
 

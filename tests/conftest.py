@@ -1,6 +1,7 @@
 """What every test shares: one thread, no window, repeatable random cases, the real scans."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from browser import open_browser
 from hypothesis import settings
 from site_build import build_site
 from site_visits import address, chapter, visit  # noqa: F401 (fixtures)
+from xdist.scheduler import LoadFileScheduling
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 if not BOOK.is_dir():
@@ -33,6 +35,19 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the slow tests first, so that no process waits for one alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+class ByFileAndPage(LoadFileScheduling):
+    """One process takes the tests of a file, which share what it made; of the site, of a page."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        page = re.search(r"/test_site\.py::.*\[(book/\w+)", nodeid)
+        return page[1] if page else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFileAndPage:
+    return ByFileAndPage(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ class Visit:
 
 @pytest.fixture(scope="module", params=pages_in_toc(ROOT))
 def visit(browser: Any, address: str, request: Any) -> Iterator[Visit]:
-    """A page of the site in turn; a file's tests share it, since opening it takes longest."""
+    """A page of the site in turn; its tests share it, since opening it takes longest."""
     seen = Visit(browser, f"{address}/{request.param}.html")
     yield seen
     seen.page.close()

@@ -4,7 +4,6 @@ Bounded in number and time; the same faults in every run.
 """
 
 import json
-import os
 import random
 import resource
 import subprocess
@@ -16,6 +15,7 @@ from functools import partial
 import nibabel as nib
 import numpy as np
 import pytest
+from scope import EVERYTHING
 
 from maskdiff_edu.errors import ScanError, ScanWarning
 from maskdiff_edu.scans import load_scan, to_slices
@@ -23,7 +23,8 @@ from maskdiff_edu.show.report import OUTPUTS
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("MASKDIFF_ALL"), reason="takes minutes: make test-all"),
+    pytest.mark.alone,
+    pytest.mark.skipif(not EVERYTHING, reason="takes minutes: make test-all"),
 ]
 
 N_HEADERS, N_KILLS = 2000, 50

@@ -1,7 +1,7 @@
 """The rendered site as a reader meets it: in a browser.
 
-Every page in turn, from a server on this machine, in headless Chromium; figures by mouse and by
-keyboard.
+Every page in turn, from a server on this machine, in headless Chromium: figures by mouse and by
+keyboard, then the page, light and dark, under the eyes of axe-core.
 """
 
 from pathlib import Path
@@ -13,6 +13,13 @@ from site_visits import DESK, FIGURES, PHONE, Visit
 pytestmark = pytest.mark.slow
 
 QUESTIONS = f"{FIGURES}:has(form)"
+
+# Serious findings of axe-core about elements that the theme, MyST-NB and docutils write; no page
+# or figure of ours may add to them. Rule -> what those elements contain.
+KNOWN_FINDINGS = {
+    "label-content-name-mismatch": ('data-bs-toggle="tooltip"', "<summary aria-label="),
+    "aria-required-children": ('<div role="list" class="citation-list">',),
+}
 
 
 def test_nothing_scrolls_sideways_on_a_phone(visit: Visit) -> None:
@@ -103,10 +110,34 @@ def test_quizzes_and_predictions_answer(visit: Visit) -> None:
 
 
 def test_page_asks_no_other_host_and_raises_no_error(visit: Visit, address: str) -> None:
-    """The last one: also while questions were answered and figures moved."""
+    """Also while questions were answered and figures moved."""
     here = (address, "data:", "blob:")
     assert [url for url in visit.asked if not url.startswith(here)] == []
     assert visit.complaints == []
+
+
+# The dark scheme differs in its colours alone.
+@pytest.mark.parametrize(
+    "scheme, rules", [("light", None), ("dark", ["color-contrast"])], ids=["light", "dark"]
+)
+def test_axe_has_no_serious_finding(
+    visit: Visit, root: Path, scheme: str, rules: list[str] | None
+) -> None:
+    page = visit.page
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_selector(f'html[data-theme="{scheme}"]')
+    page.wait_for_function("document.getAnimations().length === 0", polling=100)  # colours fade
+    page.add_script_tag(path=root / "tests" / "axe" / "axe.min.js")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = page.evaluate("options => axe.run(options).then(r => r.violations)", options)
+    serious = [
+        (finding["id"], node["html"])
+        for finding in found
+        if finding["impact"] in ("serious", "critical")
+        for node in finding["nodes"]
+        if not any(part in node["html"] for part in KNOWN_FINDINGS.get(finding["id"], ()))
+    ]
+    assert serious == []
 
 
 def test_the_book_has_questions(chapter: Visit) -> None:
