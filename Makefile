@@ -36,10 +36,11 @@ help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | \
 		while IFS='#' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-# The environment: made once, again whenever the requirements change. Every file has the hash that
-# the lock gives; the lock of CUDA's parts is for the PyTorch that needs them (2.13.0, not +cpu).
-# Python compiles a module when it is first imported; --no-compile does not do it for the thousands
-# that never are.
+# The environment: made once, again whenever the requirements change. Every file must have a hash
+# that the lock gives. PyTorch comes first, as this machine's pip chooses it, since a machine may
+# offer a build without CUDA, which pip would pass over for one whose hash it learns beforehand;
+# with CUDA it needs more gigabytes (2.13.0, not 2.13.0+cpu). Python compiles a module when it is
+# first imported; --no-compile does not do it for the thousands that never are.
 $(STAMP): pyproject.toml requirements.lock requirements-cuda.lock
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 && $(BIN)/python -c '$(SUPPORTED)' || { \
 		test -n '$(PYTHON)' && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
@@ -50,6 +51,11 @@ $(STAMP): pyproject.toml requirements.lock requirements-cuda.lock
 			echo "Could not make .venv (on Debian and Ubuntu: apt install python3-venv)." >&2; \
 			exit 1; }; }
 	@echo "Installing the packages of requirements.lock into .venv (a few minutes the first time)"
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > .venv/torch.lock
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--dest .venv/torch "$$(head -n 1 .venv/torch.lock | cut -d ' ' -f 1)"
+	@$(PIP_INSTALL) $(HASHED) --no-index --find-links .venv/torch --requirement .venv/torch.lock
+	@rm -r .venv/torch
 	@$(PIP_INSTALL) $(HASHED) --requirement requirements.lock
 	@$(BIN)/python -c 'from importlib.metadata import version; exit("+" in version("torch"))' \
 		|| exit 0; $(PIP_INSTALL) $(HASHED) --requirement requirements-cuda.lock

@@ -136,6 +136,7 @@ def test_make_installs_nothing_without_its_hash(root: Path) -> None:
     lines = [line for line in read(root / "Makefile").splitlines() if "$(PIP_INSTALL)" in line]
     held = [line for line in lines if "$(HASHED)" in line]
     assert [line.split("--requirement ")[1] for line in held] == [
+        ".venv/torch.lock",
         "requirements.lock",
         "requirements-cuda.lock",
     ]
