@@ -604,7 +604,7 @@ def test_results_are_replaced_only_when_asked(scan, tmp_path):
     assert run(*words).exit_code == 0
     before = (tmp_path / "out" / "scores.json").read_bytes()
     done = run(*words, "--normalise", "median")
-    assert done.exit_code == 2 and "add --overwrite if it is an older result" in done.stderr
+    assert done.exit_code == 2 and "add --overwrite (in Python, overwrite=True)" in done.stderr
     assert (tmp_path / "out" / "scores.json").read_bytes() == before
     assert run(*words, "--normalise", "median", "--overwrite").exit_code == 0
     assert (tmp_path / "out" / "scores.json").read_bytes() != before
