@@ -29,7 +29,7 @@ COVERAGE = $(shell $(BIN)/python -c 'import sys; sys.exit(not "$(COVER)" and sys
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test test-all notebooks runtime bench bench-gpu lock third-party set-repo clean distclean
+.PHONY: help book site test test-all notebooks runtime bench bench-gpu assignments lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -110,6 +110,10 @@ bench: $(STAMP)  ## speed, beside other libraries
 
 bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the processor's
 	$(BIN)/python tests/bench_gpu.py
+
+assignments: $(STAMP)  ## COURSE="a secret" NAME=spring: make the assignments of a course
+	@test -n '$(COURSE)' || { echo 'name a secret: make assignments COURSE="..." NAME=...' >&2; exit 1; }
+	$(BIN)/python data_scripts/build_assignments.py '$(COURSE)' --name '$(or $(NAME),course)'
 
 lock: $(STAMP)  ## choose the newest versions anew and write them, with their hashes
 	@$(PIP_INSTALL) '.[lock]'

@@ -41,9 +41,9 @@ def in_parallel(
         yield from (job(item, *arguments) for item in items)
         return
     todo = (delayed(_run)(os.getpid(), job, item, *arguments) for item in items)
-    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS):
-        every = Parallel(n_workers, return_as="generator", batch_size=1, max_nbytes=None)(todo)
-    try:
+    try:  # one may be killed while the first jobs are still handed out
+        with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS):
+            every = Parallel(n_workers, return_as="generator", batch_size=1, max_nbytes=None)(todo)
         yield from every
     except TerminatedWorkerError as error:
         raise Error(

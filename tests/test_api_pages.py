@@ -14,7 +14,8 @@ import pytest
 from maskdiff_edu.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-WINGS = ("scans", "brains", "diffusion", "training", "detection", "evaluation", "show", "widgets")
+WINGS = ("scans", "brains", "diffusion", "training", "detection", "evaluation", "show", "course")
+WINGS += ("widgets",)
 PUBLIC = [(wing, n) for wing in WINGS for n in import_module(f"maskdiff_edu.{wing}").__all__]
 PAGES = {path.stem.removeprefix("api_"): path for path in (ROOT / "book").glob("api_*.md")}
 MODULE = re.compile(r"automodule:: maskdiff_edu\.([\w.]+)\n   :members:([^\n]*)")

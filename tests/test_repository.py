@@ -97,19 +97,19 @@ def test_every_module_stands_in_the_table_of_the_house(root: Path) -> None:
     section = read(root / "CONTRIBUTING.md").split("## The house")[1].partition("\n## ")[0]
     told = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| .*$", section, re.MULTILINE))))
     package = root / "maskdiff_edu"
-    parts = {"widgets", "cli"}  # their modules are told of by the wing
+    parts = {"widgets", "cli", "checks"}  # their modules are told of by the wing
     modules = {
         path.stem
         for path in package.rglob("*.py")
         if not path.stem.startswith("__") and path.parent.name not in parts
     }
     assert modules - told == set()
-    wings = {path.parent.name for path in package.glob("*/__init__.py")}
+    wings = {path.parent.name for path in package.glob("*/**/__init__.py")}
     assert told - modules - wings == set()
 
 
 def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
-    """Five commands, whose options each are one, `measure`, and the figure of most chapters."""
+    """Five commands, whose options each are one, `measure`, a figure, and `close` of the course."""
     many = []
     for path in root.glob("maskdiff_edu/**/*.py"):
         for node in ast.walk(ast.parse(read(path))):
@@ -117,7 +117,7 @@ def test_few_functions_take_more_than_six_arguments(root: Path) -> None:
                 names = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
                 if len([name for name in names if name not in ("self", "cls")]) > 6:
                     many.append(f"{path.name}: {node.name}")
-    assert len(many) <= 7, many
+    assert len(many) <= 8, many
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-cuda.lock"])

@@ -79,6 +79,15 @@ def test_one_that_is_killed_gives_a_clear_error():
     assert list(in_parallel(square, [2, 3], workers=2)) == [4, 9], "others start anew"
 
 
+def test_one_that_is_killed_while_jobs_are_handed_out(monkeypatch):
+    def broken(*_):
+        raise workers.TerminatedWorkerError
+
+    monkeypatch.setattr(workers.Parallel, "__call__", broken)
+    with pytest.raises(Error, match=r"expected 2 processes to finish, got one that was killed"):
+        list(in_parallel(square, range(4), workers=2))
+
+
 def test_they_load_no_torch():
     """It takes longer than ten subjects."""
     ask = f"import {stacks.store.__module__}, sys; sys.exit('torch' in sys.modules)"

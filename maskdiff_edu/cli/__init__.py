@@ -9,6 +9,7 @@ os.environ["MPLBACKEND"] = "Agg"  # a name that matplotlib does not know would s
 import matplotlib
 import typer
 
+from maskdiff_edu.cli.course import grade
 from maskdiff_edu.cli.evaluation import choose, compare, evaluate, info
 from maskdiff_edu.cli.scans import demo, phantom, score
 from maskdiff_edu.cli.training import train
@@ -33,5 +34,5 @@ def draw_into_files() -> None:
     matplotlib.use("Agg")  # needs no display
 
 
-for command in (score, demo, phantom, train, choose, evaluate, compare, info):
+for command in (score, demo, phantom, train, choose, evaluate, compare, info, grade):
     app.command()(command)

@@ -1,0 +1,48 @@
+"""The command for instructors: a class of notebooks to a table of grades."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskdiff_edu.cli.options import reports_errors
+from maskdiff_edu.course.classes import grade_class
+from maskdiff_edu.course.gradebooks import fill_gradebook
+from maskdiff_edu.course.kits import read_kit
+
+
+@reports_errors
+def grade(
+    submissions: Annotated[
+        Path, typer.Argument(help="A folder of notebooks, or the zip file of Moodle or Canvas.")
+    ],
+    assignment: Annotated[
+        Path, typer.Option(help="The folder that `make assignments` made for your course.")
+    ],
+    out: Annotated[Path, typer.Option(help="Tables and pages go here; run again to go on.")],
+    gradebook: Annotated[
+        Path | None, typer.Option(help="Moodle's or Canvas's table; a filled copy goes to --out.")
+    ] = None,
+    grade_column: Annotated[
+        str, typer.Option(help="Its column for the grades, where that cannot be told.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks that run side by side.")] = 2,
+) -> None:
+    """Grade a class's notebooks, each where it can do no harm.
+
+    Example: `maskdiff-edu grade moodle.zip --assignment kit/hw01_noising --out graded --gradebook
+    grades.csv`
+    """
+    kit = read_kit(assignment)
+    graded = grade_class(submissions, kit, out, jobs=jobs)
+    typer.echo(f"{len(graded)} people graded: {out / 'grades.csv'}, {out / 'class.html'}")
+    for isolation in sorted({person.result.isolation for person in graded} - {""}):
+        typer.echo(f"Notebooks ran {isolation}")
+    if any(person.result.written for person in graded):
+        typer.echo(f"Answers to read: {out / 'written.csv'}; fill in points and run this again")
+    if gradebook is not None:
+        points = {person.student: person.points for person in graded}
+        filled = fill_gradebook(gradebook, points, kit.points, out / gradebook.name, grade_column)
+        typer.echo(f"Grades filled into {out / gradebook.name}")
+        if filled.missing:
+            typer.echo(f"No row in it for: {', '.join(filled.missing)}")

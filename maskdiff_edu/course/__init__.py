@@ -1,0 +1,7 @@
+"""Assignments: made from one source, checked in the notebook, graded where no answer can cheat."""
+
+from maskdiff_edu.course.classes import grade_class
+from maskdiff_edu.course.kits import make_kit, read_kit
+from maskdiff_edu.course.notebook import checks
+
+__all__ = ["checks", "grade_class", "make_kit", "read_kit"]

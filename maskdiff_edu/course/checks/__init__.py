@@ -1,0 +1,1 @@
+"""The tests that students have, a module an assignment."""

@@ -1,0 +1,189 @@
+"""Grade a class: everybody gets a row and a page, whatever anybody handed in."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from maskdiff_edu.course.grading import Graded, Result, grade, read_notebook
+from maskdiff_edu.course.kits import Kit
+from maskdiff_edu.course.pages import class_page, feedback_page
+from maskdiff_edu.course.submissions import Submission, by_student, find_submissions
+from maskdiff_edu.course.tasks import Outcome
+from maskdiff_edu.course.workshop import Workshop
+from maskdiff_edu.errors import Error
+from maskdiff_edu.files import read_json, write_atomic
+from maskdiff_edu.progress import bar
+
+_FORMULA = ("=", "+", "@", "\t", "\r")  # how a spreadsheet's formula begins
+WRITTEN = "written.csv"  #: answers that a person reads; the points given there are added
+
+
+def grade_class(place: Path, kit: Kit, out: Path, *, jobs: int = 2) -> list[Graded]:
+    """Grade all submissions of an assignment and write tables and pages into `out`.
+
+    place: a folder, or a zip file of Moodle or Canvas. What is graded already is not graded again
+    unless the notebook or the assignment changed. Writes `grades.csv`, `written.csv`,
+    `class.html`, `feedback.zip` and `feedback/`, one page a person.
+    Raises: Error where there is nothing to grade, or `out` cannot be written.
+
+    >>> grade_class(Path("nowhere.zip"), kit=None, out=Path("out"))
+    Traceback (most recent call last):
+        ...
+    maskdiff_edu.errors.Error: nowhere.zip: expected a folder or a zip file of submissions, found \
+neither
+    """
+    people = by_student(find_submissions(place))
+    out.mkdir(parents=True, exist_ok=True)
+    with Workshop() as workshop, ThreadPoolExecutor(jobs) as pool:
+
+        def one(submissions: Sequence[Submission]) -> Graded:
+            return _grade_person(submissions, kit, workshop, out)
+
+        ordered = pool.map(one, people.values())
+        done = list(bar(ordered, total=len(people), desc="grading", unit="person"))
+    points = _read_written(out / WRITTEN)
+    graded = [_with_written(person, points) for person in done]
+    _write_tables(graded, kit, out, points)
+    return graded
+
+
+def _grade_person(
+    submissions: Sequence[Submission], kit: Kit, workshop: Workshop, out: Path
+) -> Graded:
+    chosen, data = _choose(submissions, kit)
+    digest = hashlib.sha256(data + kit.fingerprint.encode()).hexdigest()
+    kept = out / "results" / f"{_file_name(chosen.student)}.json"
+    result = _read_result(kept, digest)
+    if result is None:
+        result = grade(data, kit, workshop)
+        content = {"digest": digest, "result": asdict(result)}
+        write_atomic(kept, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    if len(submissions) > 1:
+        result.notes.append(f"{len(submissions)} notebooks were handed in; graded: {chosen.path}")
+    return Graded(chosen.student, chosen.name, chosen.path, chosen.late, result)
+
+
+def _choose(submissions: Sequence[Submission], kit: Kit) -> tuple[Submission, bytes]:
+    """The last notebook that says it is this assignment; else the last one."""
+    for submission in reversed(submissions):
+        data = _read(submission)
+        try:
+            _, stamp = read_notebook(data)
+        except ValueError:
+            continue
+        if stamp.get("assignment") == kit.name:
+            return submission, data
+    return submissions[-1], _read(submissions[-1])
+
+
+def _read(submission: Submission) -> bytes:
+    try:
+        return submission.read()
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        return b""  # a damaged or encrypted part of a zip file: no notebook
+
+
+def _read_result(path: Path, digest: str) -> Result | None:
+    try:
+        kept = read_json(path)
+        if kept["digest"] != digest:
+            return None
+        fields = kept["result"]
+        outcomes = {q: [Outcome(**o) for o in os] for q, os in fields.pop("outcomes").items()}
+        return Result(**fields, outcomes=outcomes)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # nothing there, or damaged: graded again
+
+
+def _file_name(student: str) -> str:
+    """A name for a file: what people are called may be a path."""
+    plain = re.sub(r"[^\w.-]", "_", student)[:60].strip(".") or "_"
+    if plain == student:
+        return plain
+    return f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
+
+
+def _read_written(path: Path) -> dict[tuple[str, str], str]:
+    """(student, exercise) -> points, as somebody wrote them."""
+    if not path.is_file():
+        return {}
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {(row["student"], row["exercise"]): row["points"].strip() for row in rows}
+    except (KeyError, AttributeError):
+        raise Error(
+            f"{path}: expected the columns student, exercise, points, answer; delete the file to "
+            "have it made anew"
+        ) from None
+
+
+def _with_written(person: Graded, points: Mapping[tuple[str, str], str]) -> Graded:
+    total = 0.0
+    for exercise in person.result.written:
+        text = points.get((person.student, exercise), "")
+        try:
+            total += float(text.replace(",", ".") or 0)
+        except ValueError:
+            raise Error(
+                f"{WRITTEN}: expected a number of points for {person.student}, {exercise}, got "
+                f"{text!r}"
+            ) from None
+    return Graded(person.student, person.name, person.path, person.late, person.result, total)
+
+
+def _write_tables(
+    graded: Sequence[Graded], kit: Kit, out: Path, points: Mapping[tuple[str, str], str]
+) -> None:
+    rows = [
+        [
+            p.student,
+            p.name,
+            f"{p.points:g}",
+            f"{p.result.of:g}",
+            f"{p.written_points:g}",
+            "late" if p.late else "",
+            p.path,
+            "; ".join(p.result.notes),
+        ]
+        for p in graded
+    ]
+    head = ["student", "name", "points", "of (tests)", "written", "late", "file", "notes"]
+    write_atomic(out / "grades.csv", _csv([head, *rows]))
+    written = [
+        [p.student, q, points.get((p.student, q), ""), answer]
+        for p in graded
+        for q, answer in p.result.written.items()
+    ]
+    head = ["student", "exercise", "points", "answer"]
+    write_atomic(out / WRITTEN, _csv([head, *written]))
+    write_atomic(out / "class.html", class_page(graded, kit).encode())
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for person in graded:
+            page = feedback_page(person, kit).encode()
+            write_atomic(out / "feedback" / f"{_file_name(person.student)}.html", page)
+            archive.writestr(_returned_name(person), page)
+    write_atomic(out / "feedback.zip", packed.getvalue())
+
+
+def _returned_name(person: Graded) -> str:
+    """Where the systems look for a person's feedback: beside the file, under another name."""
+    return person.path.removesuffix(".ipynb") + "-feedback.html"
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table; a text that a spreadsheet would compute is made a plain one."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    for row in rows:
+        writer.writerow([f"'{cell}" if str(cell).startswith(_FORMULA) else cell for cell in row])
+    return file.getvalue().encode("utf-8-sig")

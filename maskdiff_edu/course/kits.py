@@ -1,0 +1,150 @@
+"""An assignment made for one course: what the student gets, and what the grader needs.
+
+kit/
+  hw01_noising.ipynb              for students
+  instructor/hw01_noising.ipynb   the solution
+  instructor/hw01_noising.json    the course's numbers, the exercises, the secret
+  instructor/hw01_noising.py      the hidden tests
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from maskdiff_edu import __version__
+from maskdiff_edu.course.source import Course, Exercise, course_numbers, make_notebook, read_source
+from maskdiff_edu.course.tasks import Given, Test, Tests, load_tests
+from maskdiff_edu.errors import SettingsError
+from maskdiff_edu.files import read_json, whole_folder
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a grader knows of an assignment."""
+
+    folder: Path
+    name: str
+    course: str  #: its name, as students may read it
+    version: str  #: of the source
+    exercises: tuple[Exercise, ...]
+    numbers: Mapping[str, Any]
+    secret: str
+    tests: tuple[Test, ...]  #: those that students have, then the hidden ones
+    solution: Mapping[str, Any]  #: the notebook
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that a grade depends on: the source, the course, the tests."""
+        hidden = (self.folder / "instructor" / f"{self.name}.py").read_text(encoding="utf-8")
+        public = public_tests(self.name).read_text(encoding="utf-8")
+        return "\n".join([self.version, self.secret, __version__, public, hidden])
+
+    @property
+    def given(self) -> Given:
+        return Given(self.secret, self.numbers)
+
+    def tests_of(self, exercise: str) -> list[Test]:
+        """The tests of an exercise, in their order."""
+        return [test for test in self.tests if test.exercise == exercise]
+
+    @property
+    def points(self) -> float:
+        """What all tests give together."""
+        return sum(test.points for test in self.tests)
+
+
+def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") -> Kit:
+    """Make an assignment for a course, from its source and the hidden tests beside it.
+
+    source: the notebook; a module of the same name lies beside it.
+    Raises: SettingsError, and nothing is written, where the source or the tests do not fit.
+
+    >>> make_kit(Path("hw01.ipynb"), "spring 2027", Path("kit"))
+    Traceback (most recent call last):
+        ...
+    maskdiff_edu.errors.SettingsError: hw01.ipynb: expected an assignment's notebook, found none
+    """
+    read = read_source(source)
+    own = Course(secret, read.name)
+    numbers = course_numbers(read, own)
+    hidden = source.with_suffix(".py")
+    _require_tests(read.exercises, tests_in(read.name, hidden), source.name)
+    described = {
+        "name": read.name,
+        "course": course,
+        "version": read.version,
+        "exercises": [asdict(exercise) for exercise in read.exercises],
+        "numbers": numbers,
+        "secret": own.secret,
+    }
+    with whole_folder(out, overwrite=True) as folder:
+        instructor = folder / "instructor"
+        instructor.mkdir(parents=True)
+        for place, solved in ((folder, False), (instructor, True)):
+            made = make_notebook(read, numbers, course, solved=solved)
+            _write_json(place / f"{read.name}.ipynb", made)
+        _write_json(instructor / f"{read.name}.json", described)
+        shutil.copyfile(hidden, instructor / hidden.name)
+    return read_kit(out)
+
+
+def read_kit(folder: Path) -> Kit:
+    """Read what `make_kit` wrote.
+
+    >>> read_kit(Path("nowhere"))
+    Traceback (most recent call last):
+        ...
+    maskdiff_edu.errors.SettingsError: nowhere: expected an assignment that `make assignments` \
+made, found no instructor/*.json in it
+    """
+    instructor = folder / "instructor"
+    described = next(iter(instructor.glob("*.json")), None)
+    if described is None:
+        raise SettingsError(
+            f"{folder}: expected an assignment that `make assignments` made, found no "
+            "instructor/*.json in it"
+        )
+    fields = read_json(described)
+    exercises = tuple(
+        Exercise(e["name"], tuple(e["functions"]), e["written"], e["index"])
+        for e in fields.pop("exercises")
+    )
+    tests = tests_in(fields["name"], described.with_suffix(".py"))
+    solution = read_json(described.with_suffix(".ipynb"))
+    return Kit(folder, **fields, exercises=exercises, tests=tuple(tests), solution=solution)
+
+
+def public_tests(name: str) -> Traversable:
+    """The file with the tests that students have."""
+    return resources.files("maskdiff_edu.course.checks") / f"{name}.py"
+
+
+def tests_in(name: str, hidden: Path) -> list[Test]:
+    """The public tests of an assignment, which ship with the package, then the hidden ones."""
+    with resources.as_file(public_tests(name)) as path:
+        found: list[Tests] = [load_tests(path).TESTS, load_tests(hidden).TESTS]
+    return [test for tests in found for test in tests.all]
+
+
+def _require_tests(exercises: tuple[Exercise, ...], tests: list[Test], name: str) -> None:
+    known = {exercise.name for exercise in exercises if not exercise.written}
+    tested = {test.exercise for test in tests}
+    if known != tested:
+        raise SettingsError(
+            f"{name}: expected a test of every exercise and no other, got tests of "
+            f"{sorted(tested)} for the exercises {sorted(known)}"
+        )
+    names = [test.name for test in tests]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"{name}: expected tests of different names, got {sorted(names)}")
+    if bad := [test.name for test in tests if not test.points > 0]:
+        raise SettingsError(f"{name}: expected a test to give points, got none from {bad}")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

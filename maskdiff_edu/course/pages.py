@@ -1,0 +1,74 @@
+"""What is read afterwards: a page for each student, and one about the class for the instructor."""
+
+import base64
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from importlib import metadata, resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from maskdiff_edu.course.grading import Graded
+from maskdiff_edu.course.kits import Kit
+
+MOST = 15  #: messages in the table of what went wrong
+
+
+def feedback_page(person: Graded, kit: Kit) -> str:
+    """A student's page, as HTML that needs no other file: what was looked at, and what came."""
+    return _render("feedback.html", person=person, kit=kit, book=_book())
+
+
+def class_page(graded: Sequence[Graded], kit: Kit) -> str:
+    """The instructor's page: how the points are spread, which tests fail, which ideas are wrong."""
+    outcomes = [o for p in graded for os in p.result.outcomes.values() for o in os]
+    tests = []
+    for test in kit.tests:
+        of_test = [o for o in outcomes if o.test == test.name]
+        passed = sum(o.passed for o in of_test)
+        tests.append((test, passed, len(of_test)))
+    # Numbers differ from person to person; the idea before them is what people share.
+    ideas = Counter(_idea(o.message) for o in outcomes if not o.passed)
+    seconds = sorted(p.result.seconds for p in graded)
+    return _render(
+        "class.html",
+        kit=kit,
+        graded=sorted(graded, key=lambda p: p.name),
+        tests=sorted(tests, key=lambda row: row[1]),
+        ideas=ideas.most_common(MOST),
+        histogram=_histogram([p.points for p in graded], kit.points),
+        median_seconds=seconds[len(seconds) // 2],
+        isolation=sorted({p.result.isolation for p in graded if p.result.isolation}),
+    )
+
+
+def _idea(message: str) -> str:
+    return re.sub(r"-?\d+(\.\d+)?(e[-+]?\d+)?", "…", message)[:160]
+
+
+def _histogram(points: Sequence[float], of: float) -> str:
+    figure = Figure(figsize=(6, 2.4), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(points, bins=20, range=(0, max(of, *points)), color="#0072b2", edgecolor="white")
+    axes.set_xlabel("points")
+    axes.set_ylabel("people")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _book() -> str:
+    """Where the book is read: the pages of the repository that the package names."""
+    urls = metadata.metadata("maskdiff_edu").get_all("Project-URL") or []
+    repository = next((u.split(", ")[1] for u in urls if u.startswith("Repository, ")), "")
+    found = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)", repository)
+    return f"https://{found[1]}.github.io/{found[2]}/" if found else ""
+
+
+def _render(name: str, **values: Any) -> str:
+    folder = resources.files("maskdiff_edu") / "data" / "templates"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string((folder / name).read_text(encoding="utf-8")).render(values)
