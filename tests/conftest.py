@@ -37,17 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-class ByFileAndPage(LoadFileScheduling):
-    """One process takes the tests of a file, which share what it made; of the site, of a page."""
+class ByFileOrPart(LoadFileScheduling):
+    """One process takes the tests of a file, which share what it made; of the two longest files,
+    those of a page and of an assignment."""
 
     def _split_scope(self, nodeid: str) -> str:
-        page = re.search(r"/test_site\.py::.*\[(book/\w+)", nodeid)
-        return page[1] if page else super()._split_scope(nodeid)
+        part = re.search(r"/test_(?:site|assignments)\.py::.*\[(book/\w+|hw\w+)", nodeid)
+        return part[1] if part else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFileAndPage:
-    return ByFileAndPage(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFileOrPart:
+    return ByFileOrPart(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ kit/
   instructor/hw01_noising.ipynb   the solution
   instructor/hw01_noising.json    the course's numbers, the exercises, the secret
   instructor/hw01_noising.py      the hidden tests
+      instructor/hw01_noising_mistakes.md  which mistake fails which test
 """
 
 import json
@@ -90,6 +91,8 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
             _write_json(place / f"{read.name}.ipynb", made)
         _write_json(instructor / f"{read.name}.json", described)
         shutil.copyfile(hidden, instructor / hidden.name)
+        table = mistakes_table(load_tests(hidden), read.name)
+        (instructor / f"{read.name}_mistakes.md").write_text(table, encoding="utf-8")
     return read_kit(out)
 
 
@@ -117,6 +120,17 @@ made, found no instructor/*.json in it
     tests = tests_in(fields["name"], described.with_suffix(".py"))
     solution = read_json(described.with_suffix(".ipynb"))
     return Kit(folder, **fields, exercises=exercises, tests=tuple(tests), solution=solution)
+
+
+def mistakes_table(tests: Any, name: str) -> str:
+    """The common mistakes that the tests know, as a table: what fails, and what a student reads."""
+    lines = [f"# {name}: mistakes that the tests know", ""]
+    lines += ["| exercise | mistake | fails | the student reads, in part |", "|---|---|---|---|"]
+    for mistake in getattr(tests, "MISTAKES", []):
+        failed = ", ".join(f"`{test}`" for test in mistake.loses)
+        cells = (mistake.exercise, mistake.name, failed, mistake.says)
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def public_tests(name: str) -> Traversable:
