@@ -1,4 +1,4 @@
-"""Make every assignment for a course: notebooks for students, solutions, autograders.
+"""Make every assignment for a course, and the chapters with blanks in them.
 
 `make assignments COURSE="spring 2027, a long secret" NAME=spring` runs it:
 
@@ -9,13 +9,16 @@ course, keep it, and give it to nobody. NAME is what students may read.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
 from maskdiff_edu.course.kits import make_kit
+from maskdiff_edu.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "assignments"
@@ -43,6 +46,12 @@ def main() -> None:
             kit = make_kit(source, words.course, out, course=words.name)
             write_autograder(kit, wheel, out / f"{source.stem}_gradescope.zip")
             print(f"{out}: {kit.points:g} points, {len(kit.tests)} tests")
+    chapters = words.out / words.name / "chapters"
+    for chapter in sorted((ROOT / "book").glob("ch*.ipynb")):
+        made = student_edition(json.loads(chapter.read_text(encoding="utf-8")))
+        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+        write_atomic(chapters / chapter.name, text.encode())
+    print(f"{chapters}: the chapters with blanks for the reader's own functions")
 
 
 if __name__ == "__main__":
