@@ -473,6 +473,30 @@ def test_a_table_taken_apart_is_the_table(text):
     assert "".join(part for row in split_table(text) for part in row) == text
 
 
+def test_checks_can_be_made_twice(capsys):
+    """As when a student runs the notebook's second cell again."""
+    from maskdiff_edu.course import checks
+
+    for _ in range(2):
+        check = checks("hw01_noising", T=4, FIRST=0.1, LAST=0.4, SCHEDULE="in equal steps")
+        from maskdiff_edu.course import checks
+
+    def betas(T, first, last):
+        return np.linspace(first, last, T)
+
+    def alphas_bar(betas):
+        return 1 - betas
+
+    check("q1", betas, alphas_bar)
+    said = capsys.readouterr().out
+    assert "✓ the betas of your course" in said
+    assert "✗ alphas_bar of three betas" in said and "each single step" in said
+    with pytest.raises(SettingsError, match="expected one of"):
+        check("q9")
+    with pytest.raises(SettingsError, match="hw01_noising"):
+        checks("hw99")
+
+
 def test_gradescope_gets_its_format(kit, workshop, tmp_path):
     reports = []
     result = grade(submission(kit), kit, workshop, report=lambda r: reports.append(r.points))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from maskdiff_edu.course.checks.hw01_noising import CHAPTER, betas_of
 from maskdiff_edu.course.mistakes import Mistake
+from maskdiff_edu.course.public.hw01_noising import CHAPTER, betas_of
 from maskdiff_edu.course.tasks import Answer, Given, Tests, close
 
 TESTS = Tests()

@@ -135,7 +135,7 @@ def mistakes_table(tests: Any, name: str) -> str:
 
 def public_tests(name: str) -> Traversable:
     """The file with the tests that students have."""
-    return resources.files("maskdiff_edu.course.checks") / f"{name}.py"
+    return resources.files("maskdiff_edu.course.public") / f"{name}.py"
 
 
 def tests_in(name: str, hidden: Path) -> list[Test]:
