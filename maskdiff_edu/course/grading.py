@@ -77,7 +77,9 @@ def grade(
         if exercise.written:
             text = cells[places[exercise.name]]["source"] if exercise.name in places else ""
             answer = text.partition("\n")[2].replace(WRITTEN_BLANK, "").strip()
-            result.written[exercise.name] = answer
+            result.written[exercise.name] = answer.removeprefix(
+                kit.questions[exercise.name]
+            ).strip()
     asked = {e.name: places[e.name] for e in kit.exercises if not e.written and e.name in places}
     _Run(cells, asked, kit, result, report).run(workshop)
     for exercise in kit.exercises:

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from maskdiff_edu import __version__
-from maskdiff_edu.course.source import Course, Exercise, course_numbers, make_notebook, read_source
+from maskdiff_edu.course.source import (
+    Course,
+    Exercise,
+    course_numbers,
+    make_notebook,
+    question_of,
+    read_source,
+)
 from maskdiff_edu.course.tasks import Given, Test, Tests, load_tests
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.files import read_json, whole_folder
@@ -37,6 +44,7 @@ class Kit:
     secret: str
     tests: tuple[Test, ...]  #: those that students have, then the hidden ones
     solution: Mapping[str, Any]  #: the notebook
+    questions: Mapping[str, str]  #: the texts of the exercises that are answered in words
 
     @property
     def fingerprint(self) -> str:
@@ -73,6 +81,7 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
     read = read_source(source)
     own = Course(secret, read.name)
     numbers = course_numbers(read, own)
+    student = make_notebook(read, numbers, course, solved=False)
     hidden = source.with_suffix(".py")
     _require_tests(read.exercises, tests_in(read.name, hidden), source.name)
     described = {
@@ -82,12 +91,13 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
         "exercises": [asdict(exercise) for exercise in read.exercises],
         "numbers": numbers,
         "secret": own.secret,
+        "questions": {e.name: question_of(student, e) for e in read.exercises if e.written},
     }
     with whole_folder(out, overwrite=True) as folder:
         instructor = folder / "instructor"
         instructor.mkdir(parents=True)
-        for place, solved in ((folder, False), (instructor, True)):
-            made = make_notebook(read, numbers, course, solved=solved)
+        solved = make_notebook(read, numbers, course, solved=True)
+        for place, made in ((folder, student), (instructor, solved)):
             _write_json(place / f"{read.name}.ipynb", made)
         _write_json(instructor / f"{read.name}.json", described)
         shutil.copyfile(hidden, instructor / hidden.name)

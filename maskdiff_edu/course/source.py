@@ -156,10 +156,10 @@ def make_notebook(
     }
 
 
-def solution_of(source: Source, exercise: str) -> str:
-    """The source text of an exercise's cell, solved."""
-    [found] = [e for e in source.exercises if e.name == exercise]
-    return _without_marks(source.cells[found.index]["source"])
+def question_of(student: Mapping[str, Any], exercise: Exercise) -> str:
+    """What stands above the answer in the student's cell, without its first line."""
+    text = "".join(student["cells"][exercise.index]["source"])
+    return text.partition("\n")[2].partition(WRITTEN_BLANK)[0].strip()
 
 
 def _require_solution(text: str, where: str) -> None:

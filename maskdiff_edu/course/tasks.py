@@ -7,11 +7,10 @@ another process.
 """
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,12 +179,15 @@ def run_test(test: Test, answer: Answer, given: Given) -> Outcome:
 
 
 def load_tests(path: Path) -> Any:
-    """The module with the tests in a file, which need not lie where Python looks."""
-    spec = importlib.util.spec_from_file_location(f"maskdiff_tests_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    """The module with the tests in a file, which need not lie where Python looks.
+
+    Nothing is written beside it, as an import would: the folder may be handed on as it is.
+    """
+    if not path.is_file():
         raise SettingsError(f"{path}: expected a file with tests, found none")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(f"maskdiff_tests_{path.stem}")
+    module.__file__ = str(path)
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     return module
 
 
