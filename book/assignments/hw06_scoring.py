@@ -726,10 +726,10 @@ MISTAKES = [
     Mistake(
         "q5",
         "components slice by slice",
-        "labels, count =",
+        "labels, _ =",
         "touching = ndimage.generate_binary_structure(3, 3 if 'corner' in TOUCHING else 1)\n"
         "    touching[[0, 2]] = False\n"
-        "    labels, count =",
+        "    labels, _ =",
         loses=("findings_of_noise",),
         says="slice by slice",
     ),
