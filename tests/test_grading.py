@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,6 +219,8 @@ def test_what_the_parent_has_in_its_environment_is_not_passed_on(kit, workshop, 
     monkeypatch.setenv("A_SECRET", "hunter2")
     with Workshop() as fresh, fresh.open() as bench:
         assert "KeyError" in bench.run_cell("import os; os.environ['A_SECRET']", 1)
+        started_with = Path(f"/proc/{bench._pid}/environ")
+        assert not started_with.exists() or b"hunter2" not in started_with.read_bytes()
 
 
 def test_notebooks_as_they_come_back(kit, workshop):
@@ -318,6 +321,13 @@ def test_other_values_do_not_pass(value):
 def test_bytes_that_are_no_value_are_refused(data):
     with pytest.raises(WireError):
         decode(data)
+
+
+def test_long_lists_are_refused_before_they_take_memory():
+    with pytest.raises(WireError, match="of lists and texts"):
+        encode([0] * 10**7)
+    with pytest.raises(WireError, match="of lists and texts"):
+        decode((9 * 2**20).to_bytes(8, "little") + b"[")
 
 
 @pytest.mark.parametrize(("old", "new"), [

@@ -18,6 +18,7 @@ import torch
 from maskdiff_edu.errors import Error
 
 MAX_BYTES = 64 * 2**20  #: of one message
+MAX_TEXT_BYTES = 8 * 2**20  #: of all but its arrays: lists take twenty times that in memory
 MAX_DEPTH = 20  #: of lists in lists
 _KINDS = "biufc"  # of NumPy's dtypes: booleans, integers, floats, complex numbers
 
@@ -36,6 +37,7 @@ def encode(value: Any) -> bytes:
     """
     parts: list[bytes] = []
     header = json.dumps(_as_json(value, parts, MAX_DEPTH)).encode()
+    _require_short(len(header))
     data = b"".join([struct.pack("<Q", len(header)), header, *parts])
     if len(data) > MAX_BYTES:
         raise WireError(f"expected at most {MAX_BYTES // 2**20} MB, got {len(data) // 2**20}")
@@ -46,12 +48,21 @@ def decode(data: bytes) -> Any:
     """Return the value that `encode` made into `data`. Raises: WireError for anything else."""
     try:
         [length] = struct.unpack_from("<Q", data)
+        _require_short(length)
         tree = json.loads(data[8 : 8 + length])
         return _from_json(tree, memoryview(data)[8 + length :], MAX_DEPTH)
     except WireError:
         raise
     except (ValueError, TypeError, LookupError, RuntimeError, struct.error) as error:
         raise WireError(f"expected a plain value, got bytes that are none ({error})") from error
+
+
+def _require_short(length: int) -> None:
+    if length > MAX_TEXT_BYTES:
+        raise WireError(
+            f"expected at most {MAX_TEXT_BYTES // 2**20} MB of lists and texts, got "
+            f"{length / 2**20:.0f}: arrays may be larger"
+        )
 
 
 def send(connection: socket.socket, value: Any) -> None:

@@ -80,7 +80,10 @@ class Workshop:
             raise Error("grading needs Linux or macOS, got Windows: use its Subsystem for Linux")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "maskdiff_edu.course.worker", str(theirs.fileno())]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # Nothing of the grader's environment: a process can read what it was started with.
+        kept = ("PATH", "LANG", "PYTHONPATH", "SYSTEMROOT", "TMPDIR")
+        env = {name: os.environ[name] for name in kept if name in os.environ}
+        env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         # A folder without modules of ours: the tests lie beside the assignments.
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env=env, cwd=tempfile.gettempdir()
