@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from scope import EVERYTHING
 
+from maskdiff_edu.course import make_kit
+
 pytestmark = pytest.mark.slow
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
@@ -105,3 +107,21 @@ def test_chapter_runs_where_only_the_wheel_is(programs: Path, tmp_path: Path, ch
     """As in Colab: an empty folder, the notebook and the package, none of the repository."""
     shutil.copyfile(BOOK / f"{chapter}.ipynb", tmp_path / "chapter.ipynb")
     run(programs / "python", "-c", EXECUTE, "chapter.ipynb", cwd=tmp_path)
+
+
+def test_an_assignment_runs_where_only_the_wheel_is(
+    programs: Path, root: Path, tmp_path: Path
+) -> None:
+    """As a student opens it in Colab: the checks come with the package, hidden tests do not."""
+    kit = make_kit(root / "book" / "assignments" / "hw01_noising.ipynb", "wheel", tmp_path / "kit")
+    alone = tmp_path / "student"
+    alone.mkdir()
+    (alone / "hw01.ipynb").write_text(json.dumps(kit.solution), encoding="utf-8")
+    run(programs / "python", "-c", EXECUTE, "hw01.ipynb", cwd=alone)
+    ask = "import maskdiff_edu.course as c; print(c.__file__)"
+    package = Path(run(programs / "python", "-c", ask, cwd=alone).strip()).parent
+    public = (package / "public" / "hw01_noising.py").read_text(encoding="utf-8")
+    hidden = {test.name for test in kit.tests} - set(re.findall(r"def (\w+)", public))
+    assert hidden
+    shipped = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    assert [name for name in hidden if name in shipped] == []

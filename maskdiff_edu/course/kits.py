@@ -1,11 +1,12 @@
 """An assignment made for one course: what the student gets, and what the grader needs.
 
-kit/
-  hw01_noising.ipynb              for students
-  instructor/hw01_noising.ipynb   the solution
-  instructor/hw01_noising.json    the course's numbers, the exercises, the secret
-  instructor/hw01_noising.py      the hidden tests
-      instructor/hw01_noising_mistakes.md  which mistake fails which test
+A kit is a folder::
+
+    hw01_noising.ipynb                   for students
+    instructor/hw01_noising.ipynb        the solution
+    instructor/hw01_noising.json         the course's numbers, the exercises, the secret
+    instructor/hw01_noising.py           the hidden tests
+    instructor/hw01_noising_mistakes.md  which mistake fails which test
 """
 
 import json
