@@ -18,7 +18,7 @@ import torch
 from maskdiff_edu.errors import Error
 
 MAX_BYTES = 64 * 2**20  #: of one message
-MAX_TEXT_BYTES = 8 * 2**20  #: of all but its arrays: lists take twenty times that in memory
+MAX_TEXT_BYTES = 8 * 2**20  #: of all but its arrays; lists take twenty times as much in memory
 MAX_DEPTH = 20  #: of lists in lists
 _KINDS = "biufc"  # of NumPy's dtypes: booleans, integers, floats, complex numbers
 

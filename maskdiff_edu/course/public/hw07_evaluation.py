@@ -11,7 +11,7 @@ TESTS = Tests()
 CHAPTER = "book/ch09_evaluation.html"
 
 SEEDS, PATIENTS, SLICES, SIZE = 4, 10, 3, 32  #: trainings, test patients, slices, rows
-LOUD = 1.35  #: the validation patients' maps are noisier by this factor: another scanner
+LOUD = 1.35  #: the validation patients' maps are noisier by this factor, as from another scanner
 
 
 def made_up_study(seed: int, share: float) -> dict[str, Any]:
