@@ -173,6 +173,9 @@ ACCIDENTS = {
 @pytest.mark.parametrize("name", ACCIDENTS)
 def test_an_accident_costs_at_most_its_own_cell(kit, workshop, name):
     """Before and behind it, everything earns its points."""
+    with workshop.open() as bench:
+        if name in ("the grader killed", "many processes") and bench.isolation != ISOLATED:
+            pytest.skip(f"it would reach the programs of this user: {bench.isolation}")
     q1 = f"# EXERCISE q1 double\n{ACCIDENTS[name]}"
     result = grade(submission(kit, q1=q1), kit, workshop)
     assert earned(result) == {"q1": 0, "q2": 2}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scope import EVERYTHING
 
 LONGEST = 30  # lines, blank ones apart
 
@@ -34,7 +35,13 @@ def test_it_fits_on_one_screen(program: str) -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_it_runs_from_an_empty_cache_and_finds_the_tumour(program: str, tmp_path: Path) -> None:
-    """With the user's own number of threads, as a script without a guard for other processes."""
+    """With the user's own number of threads, as a script without a guard for other processes.
+
+    All steps of its training take minutes: `make test` takes a tenth and sees that it runs.
+    """
+    assert program.count("trange(1100)") == 1
+    if not EVERYTHING:
+        program = program.replace("trange(1100)", "trange(110)")
     (tmp_path / "first.py").write_text(f"import torch\ntorch.manual_seed(0)\n{program}{LOOK}")
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     environment |= {"MASKDIFF_CACHE": str(tmp_path / "cache"), "TQDM_DISABLE": "1"}
@@ -45,5 +52,6 @@ def test_it_runs_from_an_empty_cache_and_finds_the_tumour(program: str, tmp_path
     (model, prevalence), (naive, _) = (
         map(float, line.split()) for line in done.stdout.splitlines()
     )
-    assert model > 3 * naive > 0 and model > 10 * prevalence
+    assert naive > 0
+    assert not EVERYTHING or (model > 3 * naive and model > 10 * prevalence)
     assert (tmp_path / "lesion.png").stat().st_size > 20_000

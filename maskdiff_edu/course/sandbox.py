@@ -16,7 +16,7 @@ if sys.platform != "win32":
     import resource
 
 ISOLATED = "isolated: no other file, no network, limits of memory and time"
-PARTLY = "partly isolated: no other file, no TCP, limits of memory and time"
+PARTLY = "partly isolated: no other file and no TCP, but it could end your programs; trusted only"
 LIMITED = "not isolated: limits of time only; trusted submissions only"
 
 
@@ -73,7 +73,8 @@ def confine(folder: Path, limits: Limits) -> str:
     if abi < 4:  # before, it knows no network
         return LIMITED
     apart = libc.unshare(_NEW_NAMESPACES) == 0
-    if apart:
+    if apart:  # elsewhere the number would count all processes of the user
+        resource.setrlimit(resource.RLIMIT_NPROC, (limits.processes, limits.processes))
         _continue_as_first_process(libc)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _close_files(libc, abi, readable=_library_folders(), writable=[folder])
@@ -89,7 +90,6 @@ def _limit(limits: Limits) -> None:
     wanted = {
         "RLIMIT_CPU": int(limits.seconds),
         "RLIMIT_FSIZE": limits.file_mb * 2**20,
-        "RLIMIT_NPROC": limits.processes,
         "RLIMIT_CORE": 0,
     }
     if sys.platform == "linux":  # macOS ignores it or fails
