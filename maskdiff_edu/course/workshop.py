@@ -81,7 +81,7 @@ class Workshop:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "maskdiff_edu.course.worker", str(theirs.fileno())]
         # Nothing of the grader's environment: a process can read what it was started with.
-        kept = ("PATH", "LANG", "PYTHONPATH", "SYSTEMROOT", "TMPDIR")
+        kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "TMPDIR")
         env = {name: os.environ[name] for name in kept if name in os.environ}
         env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         # A folder without modules of ours: the tests lie beside the assignments.
