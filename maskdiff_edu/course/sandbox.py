@@ -24,7 +24,7 @@ LIMITED = "not isolated: limits of time only; trusted submissions only"
 class Limits:
     """What one submission may take."""
 
-    memory_gb: float = 3.0  #: address space; torch alone takes .7
+    memory_gb: float = 3.0  #: of addresses, beside those of the loaded libraries
     file_mb: int = 50  #: the largest file
     folder_mb: int = 300  #: all files together
     processes: int = 64  #: processes and threads
@@ -93,7 +93,9 @@ def _limit(limits: Limits) -> None:
         "RLIMIT_CORE": 0,
     }
     if sys.platform == "linux":  # macOS ignores it or fails
-        wanted["RLIMIT_AS"] = int(limits.memory_gb * 2**30)
+        # Beside what the libraries hold: with CUDA, torch alone takes gigabytes of addresses.
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        wanted["RLIMIT_AS"] = pages * resource.getpagesize() + int(limits.memory_gb * 2**30)
     for name, value in wanted.items():
         resource.setrlimit(getattr(resource, name), (value, value))
 
