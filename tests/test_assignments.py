@@ -7,7 +7,6 @@ import contextlib
 import dis
 import json
 import random
-import re
 import sys
 import types
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import torch
 from maskdiff_edu.course.grading import Result, grade
 from maskdiff_edu.course.kits import Kit, make_kit
 from maskdiff_edu.course.mistakes import with_answers, with_mistake
+from maskdiff_edu.course.source import as_python
 from maskdiff_edu.course.tasks import Answer, load_tests, local_answer, run_test
 from maskdiff_edu.course.workshop import Workshop
 
@@ -154,7 +154,7 @@ def names_after(notebook: dict) -> dict:
     """What the cells of a notebook define; one that only shows may miss what was left out."""
     names: dict = {"display": print}
     for cell in notebook["cells"]:
-        text = re.sub(r"^(\s*)[%!].*$", r"\1pass", "".join(cell["source"]), flags=re.MULTILINE)
+        text = as_python("".join(cell["source"]))
         exercise = "exercise" in cell["metadata"].get("maskdiff", {})
         if cell["cell_type"] == "code":
             with contextlib.nullcontext() if exercise else contextlib.suppress(Exception):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from maskdiff_edu.course.source import BLANK
+from maskdiff_edu.course.source import BLANK, as_python
 
 OWN = "my_"  #: how the names of the reader's own functions begin
 
@@ -46,7 +46,7 @@ def blank(source: str) -> str:
     if OWN not in source:
         return source
     lines = source.splitlines()
-    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE))
+    tree = ast.parse(as_python(source))
     for node in reversed(tree.body):
         if isinstance(node, ast.FunctionDef) and node.name.startswith(OWN):
             kept = 1 if ast.get_docstring(node) is not None and len(node.body) > 1 else 0

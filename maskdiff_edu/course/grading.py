@@ -2,14 +2,13 @@
 
 import ast
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from maskdiff_edu.course.kits import Kit
-from maskdiff_edu.course.source import BLANK, EXERCISE, WRITTEN_BLANK, Exercise
+from maskdiff_edu.course.source import BLANK, EXERCISE, WRITTEN_BLANK, Exercise, as_python
 from maskdiff_edu.course.tasks import Answer, Outcome, run_test
 from maskdiff_edu.course.workshop import Bench, Gone, Workshop
 
@@ -124,7 +123,7 @@ def _read_cell(cell: Any) -> dict[str, Any]:
     ours = metadata.get("maskdiff") if isinstance(metadata, dict) else None
     exercise = ours.get("exercise") if isinstance(ours, dict) else None
     kind = cell.get("cell_type")
-    return {"cell_type": kind, "source": text, "exercise": exercise, "id": cell.get("id")}
+    return {"cell_type": kind, "source": text, "exercise": exercise}
 
 
 def find_exercises(
@@ -162,7 +161,7 @@ def _marker(source: str) -> str | None:
 def _defines(source: str) -> set[str]:
     """The names that a cell's top level defines; a cell that does not parse defines none."""
     try:
-        tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE))
+        tree = ast.parse(as_python(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     names: set[str] = set()

@@ -124,16 +124,16 @@ def _close_files(
     libc: ctypes.CDLL, abi: int, readable: Iterable[Path], writable: Iterable[Path]
 ) -> None:
     everything = (1 << _ALL_BY_ABI[min(abi, len(_ALL_BY_ABI) - 1)]) - 1
-    network = 3 if abi >= 4 else 0  # no bind, no connect; the namespace has no network either
+    network = 3  # no bind, no connect; the namespace has no network either
     scoped = 3 if abi >= 6 else 0  # no signals and no abstract sockets to others
     rules = _Ruleset(everything, network, scoped)
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    size = 24 if abi >= 6 else 16
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(rules), ctypes.c_size_t(size), 0)
     _require(ruleset >= 0, "landlock_create_ruleset")
     for paths, allowed in ((readable, _READ), (writable, everything)):
         for path in paths:
             if path.exists():
-                of_files = 0b111 | (1 << 14 if abi >= 3 else 0)
+                of_files = 0b111 | 1 << 14
                 here = allowed if path.is_dir() else allowed & of_files
                 place = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 rule = _PathRule(here & everything, place)

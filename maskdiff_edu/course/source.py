@@ -97,7 +97,7 @@ def read_source(path: Path) -> Source:
             _require_solution(cell["source"], f"{path.name}, exercise {found[1]}")
             written = cell["cell_type"] == "markdown"
             exercises.append(Exercise(found[1], tuple(found[2].split()), written, i))
-        elif marks or BEGIN in cell["source"] or END in cell["source"]:
+        elif marks:
             raise SettingsError(f"{path.name}, cell {i}: expected a solution in an exercise only")
     names = [exercise.name for exercise in exercises]
     if len(set(names)) < len(names) or not names:
@@ -154,6 +154,11 @@ def make_notebook(
         "nbformat": 4,
         "nbformat_minor": 5,
     }
+
+
+def as_python(cell: str) -> str:
+    """A cell's text without what belongs to the notebook's program: %magics and !commands."""
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", cell, flags=re.MULTILINE)
 
 
 def question_of(student: Mapping[str, Any], exercise: Exercise) -> str:

@@ -9,7 +9,6 @@ import json
 import linecache
 import os
 import random
-import re
 import signal
 import socket
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from maskdiff_edu.course.sandbox import Limits, confine
+from maskdiff_edu.course.source import as_python
 from maskdiff_edu.course.wire import WireError, receive, send
 
 MAX_TEXT = 2000  # characters of an error
@@ -103,8 +103,7 @@ def _fresh_module() -> dict[str, Any]:
 def _execute(source: str, number: int, names: dict[str, Any]) -> dict[str, Any]:
     """Run one cell; return its error, if there was one."""
     name = f"<cell {number}>"
-    # What belongs to the notebook's program and not to Python: %magics and !commands.
-    text = re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
+    text = as_python(source)
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     try:
         exec(compile(text, name, "exec"), names)
@@ -135,7 +134,10 @@ def _answer(connection: socket.socket, names: dict[str, Any]) -> None:
             call = receive(connection)
         except EOFError:
             return
-        send(connection, _called(call, names))
+        try:
+            send(connection, _called(call, names))
+        except WireError as error:  # nothing was sent
+            send(connection, {"unusable": str(error)})
 
 
 def _called(call: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
@@ -151,12 +153,6 @@ def _called(call: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
             value = function(*call["args"], **call["kwargs"])
         except BaseException as error:
             return {"error": _told(error)}
-    try:
-        from maskdiff_edu.course.wire import encode
-
-        encode(value)
-    except WireError as error:
-        return {"unusable": f"{error}"}
     return {"value": value}
 
 
