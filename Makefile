@@ -29,7 +29,7 @@ COVERAGE = $(shell $(BIN)/python -c 'import sys; sys.exit(not "$(COVER)" and sys
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test test-all notebooks runtime bench bench-gpu assignments lock third-party set-repo clean distclean
+.PHONY: help book site test test-all notebooks runtime bench bench-gpu assignments homework classroom lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -111,9 +111,16 @@ bench: $(STAMP)  ## speed, beside other libraries
 bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the processor's
 	$(BIN)/python tests/bench_gpu.py
 
-assignments: $(STAMP)  ## COURSE="a secret" NAME=spring: make the assignments of a course
+assignments: $(STAMP)  ## COURSE="a secret" NAME=spring PLACE=owner/repo: make a course's assignments
 	@test -n '$(COURSE)' || { echo 'name a secret: make assignments COURSE="..." NAME=...' >&2; exit 1; }
-	$(BIN)/python data_scripts/build_assignments.py '$(COURSE)' --name '$(or $(NAME),course)'
+	$(BIN)/python data_scripts/build_assignments.py '$(COURSE)' --name '$(or $(NAME),course)' \
+		--place '$(PLACE)'
+
+homework: $(STAMP)  ## write the assignments for self-study, which are pages of the book, anew
+	$(BIN)/python data_scripts/build_assignments.py
+
+classroom: site  ## one zip for a room without internet; HANDOUT=_build/assignments/spring/handout
+	$(BIN)/python data_scripts/build_classroom.py $(if $(HANDOUT),--handout '$(HANDOUT)')
 
 lock: $(STAMP)  ## choose the newest versions anew and write them, with their hashes
 	@$(PIP_INSTALL) '.[lock]'

@@ -5,11 +5,17 @@
     python data_scripts/build_assignments.py "spring 2027, a long secret" --name spring
 
 COURSE is a secret: numbers, variants and all hidden inputs follow from it. Choose it anew for every
-course, keep it, and give it to nobody. NAME is what students may read.
+course, keep it, and give it to nobody. NAME is what students may read. What they get is gathered in
+the folder `handout`, where README.md opens each notebook in Colab if `--place owner/repository`
+says where the folder will lie.
+
+Without a secret, the edition for self-study is made: the notebooks in `book/homework`, which are
+pages of the site.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +24,12 @@ from pathlib import Path
 from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
 from maskdiff_edu.course.kits import make_kit
-from maskdiff_edu.files import write_atomic
+from maskdiff_edu.files import whole_folder, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "assignments"
+SELF_STUDY = ROOT / "book" / "homework"
+COLAB = "https://colab.research.google.com/github/{place}/blob/main/{path}"
 
 
 def build_wheel(folder: Path) -> Path:
@@ -33,25 +41,67 @@ def build_wheel(folder: Path) -> Path:
     return wheel
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("course", help="the course's secret")
-    parser.add_argument("--name", default="course", help="the course, as students may read it")
-    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "assignments")
-    words = parser.parse_args()
+def make_self_study(out: Path = SELF_STUDY) -> None:
+    """The students' notebooks of a course whose secret everybody knows."""
+    with tempfile.TemporaryDirectory() as folder:
+        for source in sorted(SOURCES.glob("hw*.ipynb")):
+            kit = make_kit(source, "self-study", Path(folder) / source.stem, course="self-study")
+            made = (kit.folder / source.name).read_bytes()
+            write_atomic(out / source.name, made)
+
+
+def make_course(secret: str, name: str, out: Path, place: str) -> None:
+    """Everything of a course: a kit for each assignment, and what students get."""
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
         for source in sorted(SOURCES.glob("hw*.ipynb")):
-            out = words.out / words.name / source.stem
-            kit = make_kit(source, words.course, out, course=words.name)
-            write_autograder(kit, wheel, out / f"{source.stem}_gradescope.zip")
-            print(f"{out}: {kit.points:g} points, {len(kit.tests)} tests")
-    chapters = words.out / words.name / "chapters"
+            kit = make_kit(source, secret, out / source.stem, course=name)
+            write_autograder(kit, wheel, kit.folder / f"{source.stem}_gradescope.zip")
+            print(f"{kit.folder}: {kit.points:g} points, {len(kit.tests)} tests")
+    with whole_folder(out / "handout", overwrite=True) as handout:
+        write_handout(out, handout, name, place)
+    print(f"{out / 'handout'}: what students may have")
+
+
+def write_handout(kits: Path, handout: Path, name: str, place: str) -> None:
+    """The students' notebooks, the chapters with blanks, and a page that lists them."""
+    for kit in sorted(kits.glob("hw*/hw*.ipynb")):
+        shutil.copyfile(kit, handout / kit.name)
+    (handout / "chapters").mkdir()
     for chapter in sorted((ROOT / "book").glob("ch*.ipynb")):
         made = student_edition(json.loads(chapter.read_text(encoding="utf-8")))
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
-        write_atomic(chapters / chapter.name, text.encode())
-    print(f"{chapters}: the chapters with blanks for the reader's own functions")
+        (handout / "chapters" / chapter.name).write_text(text, encoding="utf-8")
+    (handout / "README.md").write_text(list_of(handout, name, place), encoding="utf-8")
+
+
+def list_of(handout: Path, name: str, place: str) -> str:
+    """The page of a handout: each notebook, with the address that opens it in Colab."""
+    lines = [f"# {name}", "", "| notebook | |", "|---|---|"]
+    for path in sorted(handout.glob("**/*.ipynb")):
+        where = path.relative_to(handout).as_posix()
+        opened = f"[open in Colab]({COLAB.format(place=place, path=where)})" if place else ""
+        lines.append(f"| [{title_of(path)}]({where}) | {opened} |")
+    return "\n".join(lines) + "\n"
+
+
+def title_of(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "".join(cells[0]["source"]).partition("\n")[0].lstrip("# ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("course", nargs="?", help="the course's secret; none: for self-study")
+    parser.add_argument("--name", default="course", help="the course, as students may read it")
+    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "assignments")
+    parser.add_argument("--place", default="", help="owner/repository of the handout, for Colab")
+    words = parser.parse_args()
+    if words.course:
+        make_course(words.course, words.name, words.out / words.name, words.place)
+    else:
+        make_self_study()
 
 
 if __name__ == "__main__":

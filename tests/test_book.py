@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
 
 def test_contents_list_every_page_once(root: Path) -> None:
-    pages = [*root.glob("book/*.ipynb"), *root.glob("book/*.md")]
+    pages = [*root.glob("book/*.ipynb"), *root.glob("book/*.md"), *root.glob("book/homework/*")]
     stored = [path.relative_to(root).with_suffix("").as_posix() for path in pages]
     assert sorted(pages_in_toc(root)) == sorted(stored)
 
@@ -52,7 +52,7 @@ def test_every_chapter_becomes_a_page(html: Path, root: Path) -> None:
 @pytest.mark.slow
 def test_pages_ask_no_other_server(html: Path) -> None:
     """A page can be read offline, and nobody else learns who reads it."""
-    pages = [*html.glob("book/*.html")]
+    pages = [*html.glob("book/**/*.html")]
     assert pages
     for page in pages:
         fetched = Page(page).fetched
@@ -64,7 +64,7 @@ def test_pages_ask_no_other_server(html: Path) -> None:
 
 @pytest.mark.slow
 def test_every_rendered_picture_has_an_alt_text(html: Path) -> None:
-    for page in html.glob("book/*.html"):
+    for page in html.glob("book/**/*.html"):
         assert Page(page).pictures_without_alt == []
 
 
