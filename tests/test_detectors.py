@@ -170,9 +170,9 @@ def test_both_kinds_finish_with_the_shared_postprocessing(monkeypatch):
     seen = []
     original = anomaly.postprocess
 
-    def spy(values, brain_mask, settings):
+    def spy(values, brain_mask, settings, guide):
         seen.append(settings)
-        return original(values, brain_mask, settings)
+        return original(values, brain_mask, settings, guide)
 
     monkeypatch.setattr(anomaly, "postprocess", spy)
     strong = PostProcessing(erosions=2, median_size=5)

@@ -17,6 +17,7 @@ from maskdiff_edu.cli.options import (
     Model,
     OutFolder,
     Overwrite,
+    Refine,
     ResidualKind,
     Scale,
     Seed,
@@ -97,6 +98,7 @@ def evaluate(
     seed: Seed = 0,
     residual: ResidualKind = None,
     normalise: Scale = None,
+    refine: Refine = None,
     device: Device = "auto",
     contrast: Annotated[Contrast, typer.Option(help="Kind of scan.")] = "t2",
 ) -> None:
@@ -111,8 +113,10 @@ def evaluate(
 
     maskdiff-edu evaluate --data BraTS/ --out results
     """
-    if card and (data or model in models.BASELINES):
-        raise SettingsError("--card: expected a network and the synthetic subjects, got others")
+    if card and (data or refine or model in models.BASELINES):
+        raise SettingsError(
+            "--card: expected a network, used once, and the synthetic subjects, got others"
+        )
     if card:
         models.require_own_card(model)
     require_writable(out)
@@ -123,6 +127,7 @@ def evaluate(
         "draws": draws,
         "residual": residual,
         "normalise": normalise,
+        "refine": refine,
     }
     method = build_method(model, seed=seed, device=device, precision="auto", **settings)
     if data is not None:

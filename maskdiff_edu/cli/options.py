@@ -56,6 +56,14 @@ Scale = Annotated[
     typer.Option(help="Intensity scale; a large lesion moves percentile."),
 ]
 
+Refine = Annotated[
+    Literal["two-pass", "adapt"] | None,
+    typer.Option(
+        help="Look again: two-pass takes twice as long; adapt teaches the network this very scan "
+        "first, which takes a CPU half a minute or more."
+    ),
+]
+
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what is wrong with the input into one line on stderr and an exit code of 2.

@@ -17,6 +17,7 @@ from maskdiff_edu.cli.options import (
     Model,
     OutFolder,
     Overwrite,
+    Refine,
     ResidualKind,
     Scale,
     Seed,
@@ -51,6 +52,7 @@ def score(
     seed: Seed = 0,
     residual: ResidualKind = None,
     normalise: Scale = None,
+    refine: Refine = None,
     device: Device = "auto",
     contrast: Annotated[Contrast, typer.Option(help="Which scans of a folder.")] = "t2",
     overwrite: Overwrite = False,
@@ -67,10 +69,12 @@ def score(
 
     maskdiff-edu score scan.nii.gz --lesion-mask seg.nii.gz --draws 16 --out scored
 
+    maskdiff-edu score scan.nii.gz --model ddpm --refine adapt --out scored
+
     maskdiff-edu score BraTS/ --model intensity --out scored
     """
     settings = {"t": as_times(t), "draws": draws, "residual": residual, "normalise": normalise}
-    options: dict[str, Any] = {"seed": seed, "device": device, **settings}
+    options: dict[str, Any] = {"seed": seed, "device": device, "refine": refine, **settings}
     if scan.is_dir():
         if brain_mask or lesion_mask:
             raise ScanError(f"{scan}: expected one scan for the mask that was given, got a folder")

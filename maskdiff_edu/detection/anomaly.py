@@ -9,9 +9,9 @@ anomaly, and a voxel counts as *detected* when its score lies strictly above the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from maskdiff_edu.errors import SettingsError, require_number
 Array = TypeVar("Array", np.ndarray, Tensor)
 ResidualKind = Literal["positive", "absolute"]
 RESIDUAL_KINDS = get_args(ResidualKind)
+GUIDED_EPS = 0.01  #: variance of the scan, on its scale of -1..1, that counts as an edge
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,23 @@ class PostProcessing:
     erosions: int = 1  #: voxels (2 mm) taken off the brain's rim, where edges never match
     median_size: int = 3  #: edge of the median's cube in voxels, odd; 1 means no filter
     gaussian_sigma: float = 0.0  #: of a Gaussian after the median, in voxels; 0 means none
+    guided_radius: int = 0  #: of `guided_filter`, the first of all filters, in voxels; 0 means none
+    rim: float = 0.0  #: voxels from the brain's rim over which scores rise to full weight
 
     def __post_init__(self) -> None:
         """Raises SettingsError for sizes that no brain has, and an even median."""
+        require_number("guided_radius", self.guided_radius, 0, 10, whole=True)
+        require_number("rim", self.rim, 0, 50)
         require_number("erosions", self.erosions, 0, 50, whole=True)
         require_number("median_size", self.median_size, 1, 21, whole=True)
         require_number("gaussian_sigma", self.gaussian_sigma, 0, 10)
         if self.median_size % 2 == 0:
             raise SettingsError(f"median_size: expected an odd number, got {self.median_size}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as files hold them; the two youngest only where they are used."""
+        unused = {name for name in ("guided_radius", "rim") if not getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
 def residual(x: Array, x_0_hat: Array, kind: ResidualKind = "positive") -> Array:
@@ -160,8 +170,68 @@ def gaussian_filter(values: ArrayLike, sigma: float, brain_mask: ArrayLike) -> T
     return _slices(mean)
 
 
+def guided_filter(
+    values: ArrayLike, guide: ArrayLike, brain_mask: ArrayLike, radius: int, eps: float = GUIDED_EPS
+) -> Tensor:
+    """Smooth a map along the scan's own edges and not across them (He et al. 2013).
+
+    In each window the map is taken for a straight line of the guide's brightness, a guide + b, and
+    every voxel gets the mean line of the windows that hold it. Only brain voxels count.
+
+    Args:
+        values, guide: (n, 1, h, w), finite inside the brain; the guide is the scan.
+        brain_mask: bool, (n, 1, h, w).
+        radius: of the windows in voxels, (2 radius + 1)^3; 0 only sets the outside to 0.
+        eps: where the guide varies less than this, the map is averaged.
+
+    Returns:
+        (n, 1, h, w), not below 0, 0 outside the brain.
+
+    Raises:
+        ValueError: unequal shapes, NaN or infinity inside the brain, a negative radius.
+
+    Example:
+        >>> scan, inside = np.zeros((1, 1, 3, 3)), np.ones((1, 1, 3, 3), bool)
+        >>> guided_filter(np.eye(3)[None, None], scan, inside, radius=2)[0, 0, 0].round(decimals=3)
+        tensor([0.3330, 0.3330, 0.3330], dtype=torch.float64)
+    """
+    scores, brain = _checked(values, brain_mask)
+    image, _ = _checked(guide, brain_mask)
+    if radius < 0:
+        raise ValueError(f"radius: expected 0 or more, got {radius}")
+    box = partial(ndimage.uniform_filter, size=2 * radius + 1, mode="constant")
+    share = np.where(brain, box(brain.astype(np.float64)), 1)  # of each window that is brain
+
+    def mean(array: np.ndarray) -> np.ndarray:
+        return np.where(brain, box(np.where(brain, array, 0).astype(np.float64)) / share, 0)
+
+    mean_image, mean_scores = mean(image), mean(scores)
+    slope = mean(image * scores) - mean_image * mean_scores
+    slope /= mean(image * image) - mean_image**2 + eps
+    smooth = mean(slope) * image + mean(mean_scores - slope * mean_image)
+    return _slices(np.where(brain, smooth, 0).clip(0))
+
+
+def rim_weight(brain_mask: ArrayLike, depth: float) -> Tensor:
+    """From 0 at the brain's rim, where edges never match, to 1 at `depth` voxels inside.
+
+    Beyond the first and last slice the brain goes on, as in `erode_brain`. Returns float64
+    (n, 1, h, w); with a depth of 0 the brain mask itself.
+    """
+    brain = _volume(brain_mask, "brain_mask").astype(bool)
+    if depth <= 0:
+        return _slices(brain.astype(np.float64))
+    beyond = int(np.ceil(depth)) + 1
+    extended = np.pad(brain, [(beyond, beyond), (0, 0), (0, 0)], mode="edge")
+    distance = ndimage.distance_transform_edt(extended)[beyond : beyond + len(brain)]
+    return _slices((distance / depth).clip(max=1))
+
+
 def postprocess(
-    values: ArrayLike, brain_mask: ArrayLike, settings: PostProcessing | None = None
+    values: ArrayLike,
+    brain_mask: ArrayLike,
+    settings: PostProcessing | None = None,
+    guide: ArrayLike | None = None,
 ) -> Tensor:
     """Turn raw scores into an anomaly map: filter, then 0 outside the eroded brain.
 
@@ -172,16 +242,23 @@ def postprocess(
         values: (n, 1, h, w), non-negative raw scores, finite inside the brain.
         brain_mask: bool, (n, 1, h, w).
         settings: how strong; the defaults of `PostProcessing` when None.
+        guide: the scan (n, 1, h, w), which a guided filter needs.
 
     Returns:
         float32 (n, 1, h, w), as `Detection.anomaly_map` holds it.
 
     Raises:
-        ValueError: as `median_filter`, `gaussian_filter` and `erode_brain`.
+        ValueError: as the filters and `erode_brain`; a guided filter without a guide.
     """
     settings = settings or PostProcessing()
+    if settings.guided_radius:
+        if guide is None:
+            raise ValueError("guide: expected the scan for the guided filter, got none")
+        values = guided_filter(values, guide, brain_mask, settings.guided_radius)
     filtered = median_filter(values, settings.median_size, brain_mask)
     filtered = gaussian_filter(filtered, settings.gaussian_sigma, brain_mask)
+    if settings.rim:
+        filtered = filtered * rim_weight(brain_mask, settings.rim)
     return filtered.masked_fill(~erode_brain(brain_mask, settings.erosions), 0).float()
 
 

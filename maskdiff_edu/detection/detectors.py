@@ -6,7 +6,7 @@ own needs a `name`, `settings` and a `detect(slices)` that returns a `Detection`
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -46,7 +46,7 @@ class MapSettings:
 
     def as_json(self) -> dict[str, Any]:
         """The settings as files hold them."""
-        return {"normalise": self.normalise, "postprocessing": asdict(self.postprocessing)}
+        return {"normalise": self.normalise, "postprocessing": self.postprocessing.as_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,9 @@ class IntensityDetector:
         if self.equalise:
             values = _share_no_brighter(values, slices.brain_masks)
         return Detection(
-            anomaly.postprocess(values, slices.brain_masks, self.settings.postprocessing)
+            anomaly.postprocess(
+                values, slices.brain_masks, self.settings.postprocessing, slices.images
+            )
         )
 
 
@@ -175,14 +177,21 @@ class MaskedDDPM:
 
         Raises: `CheckpointError` for a network whose answers are not finite.
         """
-        x_0_hat = self.reconstruct(slices.images)
+        x_0_hat = self.redraw(slices, slices.images)
+        return Detection(self._clean(slices, x_0_hat), x_0_hat.masked_fill(~slices.brain_masks, -1))
+
+    def redraw(self, slices: Slices, images: Tensor) -> Tensor:
+        """The pseudo-healthy twin of these images, which have the brain masks of `slices`."""
+        x_0_hat = self.reconstruct(images)
         if not x_0_hat[slices.brain_masks].isfinite().all():
             raise CheckpointError(f"{self.name}: expected finite answers, got NaN or infinity")
+        return x_0_hat
+
+    def _clean(self, slices: Slices, x_0_hat: Tensor) -> Tensor:
+        """The post-processed residual of the scan."""
         values = anomaly.residual(slices.images, x_0_hat, self.settings.residual)
-        return Detection(
-            anomaly.postprocess(values, slices.brain_masks, self.settings.postprocessing),
-            x_0_hat.masked_fill(~slices.brain_masks, -1),
-        )
+        settings = self.settings.postprocessing
+        return anomaly.postprocess(values, slices.brain_masks, settings, slices.images)
 
     def reconstruct(self, x_0: Tensor) -> Tensor:
         """The pseudo-healthy twin of every slice, (n, 1, h, w), also outside the brain."""

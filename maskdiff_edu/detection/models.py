@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 
+from maskdiff_edu.detection.adaptation import Teacher
 from maskdiff_edu.detection.cards import Card, card_error
 from maskdiff_edu.detection.detectors import (
     Detector,
@@ -19,6 +20,7 @@ from maskdiff_edu.detection.detectors import (
     MaskedDDPM,
 )
 from maskdiff_edu.detection.records import Record, as_json
+from maskdiff_edu.detection.refinement import GUIDED, RECIPES, RefinedDDPM
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.errors import CheckpointError, SettingsError
@@ -44,6 +46,7 @@ class Method:
     threshold: float | None = None  #: of the map; None if none was chosen for these settings
     card: Card = field(default_factory=Card)
     source: str | Path = ""  #: the model's name, or its file
+    recipe: str = ""  #: how it looks at a scan again, a name in `refinement.RECIPES`
 
     @property
     def settings(self) -> MapSettings:
@@ -54,9 +57,17 @@ class Method:
     def used(self) -> dict[str, Any]:
         """The settings that matter to this detector, as plain JSON."""
         used = self.settings.as_json()
+        if isinstance(self.detector, RefinedDDPM):
+            used["refinement"] = self.detector.refinement.as_json()
         if isinstance(self.detector, MaskedDDPM):
             return {**used, "seed": self.detector.seed, "device": str(self.detector.device)}
         return used
+
+    @property
+    def name(self) -> str:
+        """What results call it: the training's method, and how a scan is looked at again."""
+        name = self.card.method or self.detector.name
+        return f"{name}-{self.recipe}" if self.recipe else name
 
     def with_settings(self, settings: MapSettings) -> Self:
         """The same network, used in another way; the threshold was one for the old way, and goes.
@@ -85,12 +96,15 @@ def build_method(
     seed: int = 0,
     device: str = "auto",
     precision: Precision = "float32",
+    refine: str | None = None,
     **changes: Any,
 ) -> Method:
     """The method that a model's card describes, with some settings changed.
 
     `name_or_file`: a shipped model, "intensity", "intensity-equalised", or a weights file.
     `precision`: "float32" gives the same digits on every machine, "auto" may be twice as fast.
+    `refine`: look at the scan again, a name in `refinement.RECIPES`: "two-pass" takes twice as
+    long, "adapt" teaches the network this scan first, for half a minute or more.
     `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
     A threshold that the card holds is kept only if no setting differs from the card's.
 
@@ -101,6 +115,8 @@ def build_method(
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     if name_or_file in BASELINES:
+        if refine is not None:
+            raise SettingsError(f"{name_or_file}: expected no refine, for it draws nothing")
         return _build_baseline(str(name_or_file), changes)
     chosen_device = choose_device(device)
     model, stored = load_pretrained(name_or_file)
@@ -115,8 +131,30 @@ def build_method(
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name_or_file}: {card_error(error)}") from error
     settings = replace(card.detector, **changes)
+    if refine is not None:
+        detector = look_again(build(settings), refine, Teacher(model, config, chosen_device), card)
+        recipe = card.refined.get(refine)
+        threshold = recipe.threshold if recipe and not changes else None
+        return Method(detector, threshold, card, name_or_file, refine)
     threshold = card.threshold if settings == card.detector else None
     return Method(build(settings), threshold, card, name_or_file)
+
+
+def look_again(
+    detector: MaskedDDPM, refine: str, teach: Teacher, card: Card | None = None
+) -> RefinedDDPM:
+    """The same network with a recipe of `refinement.RECIPES`.
+
+    The second clean-up counts only where the card says in which units the two are compared.
+    Raises: `SettingsError` for an unknown recipe.
+    """
+    if refine not in RECIPES:
+        raise SettingsError(f"refine: expected one of {tuple(RECIPES)}, got {refine!r}")
+    recipe, found = RECIPES[refine], card.refined.get(refine) if card else None
+    units = {"units": found.units} if found else {"fine": None}
+    parts = {f.name: getattr(detector, f.name) for f in fields(detector)}
+    parts["settings"] = replace(detector.settings, postprocessing=GUIDED)
+    return RefinedDDPM(**parts, refinement=replace(recipe, **units), teach=teach)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:

@@ -189,7 +189,9 @@ def _other_residual(found: Detection, slices: Slices, method: Method) -> dict[st
         return {}
     [other] = {*RESIDUAL_KINDS} - {settings.residual}
     values = anomaly.residual(slices.images, found.reconstruction, other)
-    cleaned = anomaly.postprocess(values, slices.brain_masks, settings.postprocessing)
+    cleaned = anomaly.postprocess(
+        values, slices.brain_masks, settings.postprocessing, slices.images
+    )
     return {f"{other} residual": Detection(cleaned)}
 
 

@@ -111,7 +111,7 @@ def identify(method: Method) -> Run:
     if has_weights:
         digest = hashlib.sha256(weights_path(method.source).read_bytes()).hexdigest()
     return Run(
-        method=method.card.method or method.detector.name,
+        method=method.name,
         seed=method.card.train.get("seed", 0),
         settings={name: value for name, value in method.used.items() if name != "device"},
         weights_sha256=digest,

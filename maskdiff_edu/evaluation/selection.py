@@ -89,7 +89,9 @@ def _try_all(detector: MaskedDDPM, scan: Scan, grid: Grid) -> dict[DetectorSetti
                 used.settings, residual=kind, postprocessing=_filtered(used.settings, filter_)
             )
             values = anomaly.residual(slices.images, x_0_hat, kind)
-            values = anomaly.postprocess(values, brain_masks, settings.postprocessing)
+            values = anomaly.postprocess(
+                values, brain_masks, settings.postprocessing, slices.images
+            )
             found[settings] = metrics.auprc(values, lesion_masks, brain_masks).value
     return found
 
