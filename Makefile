@@ -29,7 +29,7 @@ COVERAGE = $(shell $(BIN)/python -c 'import sys; sys.exit(not "$(COVER)" and sys
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
-.PHONY: help book site test test-all notebooks runtime bench bench-gpu assignments homework classroom lock third-party set-repo clean distclean
+.PHONY: help book site slides test test-all notebooks runtime bench bench-gpu assignments homework classroom lock third-party set-repo clean distclean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -68,18 +68,25 @@ _build/.library: $(LIBRARY) $(STAMP)
 
 # --all: a page that was not read again would not repeat its warning, and -W would miss it.
 RENDER := $(BIN)/jupyter-book build . --all -W --keep-going
+# The slides are part of the site: pages link to them.
+SLIDES := $(BIN)/python data_scripts/build_slides.py
 SHOW_PAGE = @echo; echo "Open $(CURDIR)/_build/html/index.html"
 
 book: $(STAMP) _build/.library  ## execute the chapters (only what changed) and render them
 	$(NO_BARS) $(BIN)/python data_scripts/run_notebooks.py --cache book/*.ipynb
 	$(RENDER)
+	$(SLIDES)
 	$(SHOW_PAGE)
 
 site: $(STAMP)  ## render the outputs that are stored in the chapters, executing nothing
 	@mkdir -p _build
 	@sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _build/stored.yml
 	$(RENDER) --config _build/stored.yml
+	$(SLIDES)
 	$(SHOW_PAGE)
+
+slides: $(STAMP)  ## make the lecture slides anew, a part of the site (_build/html/slides)
+	$(SLIDES)
 
 test: $(STAMP)  ## linter, types, unit tests, the site in a browser, notebooks against their outputs
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SUMS = ROOT / "data_scripts" / "third_party.sha256"
 WIDGETS, MATHJAX, AXE = "book/_static/widgets", "book/_static/mathjax", "tests/axe"
+REVEAL = "book/_static/reveal"
 
 # npm package -> {file, or folder ending in a slash, inside the package: where it goes}
 NPM = {
@@ -27,6 +28,14 @@ NPM = {
         "es5/tex-chtml-full.js": f"{MATHJAX}/tex-chtml-full.js",
         "es5/output/chtml/fonts/woff-v2/": f"{MATHJAX}/output/chtml/fonts/woff-v2/",
         "LICENSE": f"{MATHJAX}/LICENSE",
+    },
+    # No theme: each loads fonts of its own. Version 6 moved the notes, so a deck would not start.
+    "reveal.js@5.2.1": {
+        "dist/reset.css": f"{REVEAL}/reset.css",
+        "dist/reveal.css": f"{REVEAL}/reveal.css",
+        "dist/reveal.js": f"{REVEAL}/reveal.js",
+        "plugin/notes/notes.js": f"{REVEAL}/notes.js",
+        "LICENSE": f"{REVEAL}/LICENSE",
     },
     "axe-core@4.14.1": {
         "axe.min.js": f"{AXE}/axe.min.js",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from build_slides import build_slides
 
 SOURCES = ("book", "maskdiff_edu", "data_scripts", "_config.yml", "_toc.yml", "README.md")
 
@@ -32,4 +33,5 @@ def build_site(root: Path, folder: Path) -> Path:
     env = os.environ | {"NO_COLOR": "1"}
     done = subprocess.run(build, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    build_slides(folder, folder / "_build" / "html")
     return folder / "_build" / "html"

@@ -146,7 +146,7 @@ def test_ci_runs_what_the_readme_says_without_make(workflows, root: Path) -> Non
     _, block, after = section.partition("\n## ")[0].split("```")
     elsewhere = re.search(r"^On Linux and macOS .*$", after, re.MULTILINE)[0]
     commands = [*block.strip().splitlines(), *re.findall(r"`([^`]+)`", elsewhere)]
-    assert len(commands) == 9
+    assert len(commands) == 10
     run = [line.strip() for line in calls(workflows["ci"]["jobs"]["without-make"])]
     assert [command for command in commands if command not in run] == []
     common = [line for line in run if line in commands[2:6]]
