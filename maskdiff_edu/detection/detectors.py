@@ -178,7 +178,7 @@ class MaskedDDPM:
         Raises: `CheckpointError` for a network whose answers are not finite.
         """
         x_0_hat = self.redraw(slices, slices.images)
-        return Detection(self._clean(slices, x_0_hat), x_0_hat.masked_fill(~slices.brain_masks, -1))
+        return Detection(self.clean(slices, x_0_hat), x_0_hat.masked_fill(~slices.brain_masks, -1))
 
     def redraw(self, slices: Slices, images: Tensor) -> Tensor:
         """The pseudo-healthy twin of these images, which have the brain masks of `slices`."""
@@ -187,10 +187,12 @@ class MaskedDDPM:
             raise CheckpointError(f"{self.name}: expected finite answers, got NaN or infinity")
         return x_0_hat
 
-    def _clean(self, slices: Slices, x_0_hat: Tensor) -> Tensor:
-        """The post-processed residual of the scan."""
+    def clean(
+        self, slices: Slices, x_0_hat: Tensor, settings: PostProcessing | None = None
+    ) -> Tensor:
+        """The residual of the scan, post-processed as the detector's settings say, or others."""
         values = anomaly.residual(slices.images, x_0_hat, self.settings.residual)
-        settings = self.settings.postprocessing
+        settings = settings or self.settings.postprocessing
         return anomaly.postprocess(values, slices.brain_masks, settings, slices.images)
 
     def reconstruct(self, x_0: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ network that has never seen this scanner and this person errs everywhere a littl
 hundred steps with the same slices, their suspicious parts painted over, it errs less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -15,7 +15,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from maskdiff_edu.detection import anomaly
 from maskdiff_edu.detection.anomaly import PostProcessing
 from maskdiff_edu.detection.detectors import Detection, MaskedDDPM
 from maskdiff_edu.diffusion.sampling import Model
@@ -92,19 +91,26 @@ class RefinedDDPM(MaskedDDPM):
 
     def detect(self, slices: Slices) -> Detection:
         """Draw, paint over, draw again; with `adapt_steps`, teach the network in between."""
+        x_0_hat = self.draw(slices)
+        return Detection(
+            self.larger_map(slices, x_0_hat), x_0_hat.masked_fill(~slices.brain_masks, -1)
+        )
+
+    def draw(self, slices: Slices) -> Tensor:
+        """The last drawing, (n, 1, h, w), also outside the brain."""
         x_0_hat = self._draw_in_passes(slices)
-        if self.refinement.adapt_steps and self.teach is not None:
-            painted = self.paint_over(slices, x_0_hat, grow=1)
-            model = self.teach(painted, slices.brain_masks, self.refinement.adapt_steps)
-            x_0_hat = replace(self, model=model)._draw_in_passes(slices)
-        return Detection(self._map(slices, x_0_hat), x_0_hat.masked_fill(~slices.brain_masks, -1))
+        if not self.refinement.adapt_steps or self.teach is None:
+            return x_0_hat
+        painted = self.paint_over(slices, x_0_hat, grow=1)
+        model = self.teach(painted, slices.brain_masks, self.refinement.adapt_steps)
+        return replace(self, model=model)._draw_in_passes(slices)
 
     def paint_over(self, slices: Slices, x_0_hat: Tensor, grow: int = 0) -> Tensor:
         """The scan with the drawing in place of what the map flags, (n, 1, h, w).
 
         grow: pixels by which flagged regions grow within their slice.
         """
-        flagged = (self._clean(slices, x_0_hat) > self.refinement.flag).numpy()
+        flagged = (self.clean(slices, x_0_hat) > self.refinement.flag).numpy()
         if grow:
             cross = ndimage.generate_binary_structure(2, 1)[None, None]
             flagged = ndimage.binary_dilation(flagged, cross, iterations=grow)
@@ -117,31 +123,29 @@ class RefinedDDPM(MaskedDDPM):
             x_0_hat = self.redraw(slices, self.paint_over(slices, x_0_hat))
         return x_0_hat
 
-    def _map(self, slices: Slices, x_0_hat: Tensor) -> Tensor:
+    def larger_map(self, slices: Slices, x_0_hat: Tensor) -> Tensor:
         """The anomaly map; with a second clean-up the larger of both, each in its own units."""
-        first = self._clean(slices, x_0_hat)
+        first = self.clean(slices, x_0_hat)
         if self.refinement.fine is None:
             return first
-        values = anomaly.residual(slices.images, x_0_hat, self.settings.residual)
-        second = anomaly.postprocess(
-            values, slices.brain_masks, self.refinement.fine, slices.images
-        )
+        second = self.clean(slices, x_0_hat, self.refinement.fine)
         return torch.maximum(first / self.refinement.units[0], second / self.refinement.units[1])
 
 
 def healthy_units(
-    detector: RefinedDDPM, healthy: list[Slices], share: float = 0.99
+    detector: RefinedDDPM, healthy: Iterable[Slices], share: float = 0.99
 ) -> tuple[float, float]:
-    """The units of both maps: the score that this share of healthy brain voxels does not exceed."""
-    if detector.refinement.fine is None:
+    """The units of both maps: the score that this share of healthy brain voxels does not exceed.
+
+    Raises: SettingsError for a detector with a single clean-up.
+    """
+    fine = detector.refinement.fine
+    if fine is None:
         raise SettingsError(f"{detector.name}: expected a second clean-up, got none")
-    single = replace(detector.refinement, fine=None)
-    ways = (detector.settings.postprocessing, detector.refinement.fine)
     scores: tuple[list, list] = ([], [])
     for slices in healthy:
-        for way, found in zip(ways, scores, strict=True):
-            settings = replace(detector.settings, postprocessing=way)
-            one = replace(detector, settings=settings, refinement=single).detect(slices)
-            found.append(one.anomaly_map[slices.brain_masks].numpy())
+        x_0_hat = detector.draw(slices)
+        for settings, found in zip((detector.settings.postprocessing, fine), scores, strict=True):
+            found.append(detector.clean(slices, x_0_hat, settings)[slices.brain_masks].numpy())
     first, second = (float(np.quantile(np.concatenate(found), share)) for found in scores)
     return first, second
