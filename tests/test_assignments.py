@@ -19,7 +19,7 @@ import torch
 from maskdiff_edu.course.grading import Result, grade
 from maskdiff_edu.course.kits import Kit, make_kit
 from maskdiff_edu.course.mistakes import with_answers, with_mistake
-from maskdiff_edu.course.source import as_python
+from maskdiff_edu.course.source import AT_HOME, as_python
 from maskdiff_edu.course.tasks import Answer, load_tests, local_answer, run_test
 from maskdiff_edu.course.workshop import Workshop
 
@@ -56,8 +56,9 @@ def patches(kit: Kit):
 
 def without_pictures(notebook: dict) -> dict:
     """Without the cells that only show and check: no grade depends on them, and they take longest.
-    The solution and the blank are graded with them."""
-    cells = [c for c in notebook["cells"] if not "".join(c["source"]).startswith("# CHECK")]
+    The solution and the blank are graded with them, but for those that no grader runs."""
+    left_out = ("# CHECK", AT_HOME)
+    cells = [c for c in notebook["cells"] if not "".join(c["source"]).startswith(left_out)]
     return notebook | {"cells": cells}
 
 

@@ -16,7 +16,8 @@ import torch
 from maskdiff_edu.course import grade_class, make_kit
 from maskdiff_edu.course.gradebooks import fill_gradebook, split_table
 from maskdiff_edu.course.gradescope import as_gradescope, write_autograder
-from maskdiff_edu.course.grading import grade
+from maskdiff_edu.course.grading import Graded, grade
+from maskdiff_edu.course.pages import feedback_page
 from maskdiff_edu.course.sandbox import ISOLATED, PARTLY, Limits
 from maskdiff_edu.course.source import read_source
 from maskdiff_edu.course.submissions import find_submissions
@@ -146,6 +147,18 @@ def test_no_forgery_gains_a_point(kit, workshop, name):
     q1 = "# EXERCISE q1 double\ndef double(x): return yes(x) if 'yes' in globals() else x"
     result = grade(submission(kit, q1=q1, before=FORGERIES[name]), kit, workshop)
     assert earned(result)["q1"] == 0
+
+
+def test_a_cell_for_home_is_left_out_and_an_exercise_never_is(kit, workshop):
+    home = "# AT HOME, about an hour\nimport os; os._exit(0)"
+    q1 = "# AT HOME\ndef double(x): return 2 * x"
+    result = grade(submission(kit, q1=q1, before=home, after=home), kit, workshop)
+    assert earned(result) == {"q1": 2, "q2": 2}
+    last = len(json.loads(submission(kit, before=home, after=home))["cells"])
+    assert result.at_home == [1, last]
+    page = feedback_page(Graded("ann", "Ann", "a.ipynb", False, result), kit)
+    assert f"cells 1, {last}." in page
+    assert f"not run by the grader: cell 1, {last}." in as_gradescope(result)["output"]
 
 
 def test_a_hard_coded_output_earns_nothing(kit, workshop):

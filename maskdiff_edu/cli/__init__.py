@@ -9,10 +9,10 @@ os.environ["MPLBACKEND"] = "Agg"  # a name that matplotlib does not know would s
 import matplotlib
 import typer
 
-from maskdiff_edu.cli.course import grade
+from maskdiff_edu.cli.course import grade, leaderboard
 from maskdiff_edu.cli.evaluation import choose, compare, evaluate, info
 from maskdiff_edu.cli.scans import demo, phantom, score
-from maskdiff_edu.cli.training import train
+from maskdiff_edu.cli.training import adapt, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,5 +34,8 @@ def draw_into_files() -> None:
     matplotlib.use("Agg")  # needs no display
 
 
-for command in (score, demo, phantom, train, choose, evaluate, compare, info, grade):
+SCANS = (score, demo, phantom)
+MODELS = (train, adapt, choose, evaluate, compare, info)
+COURSE = (grade, leaderboard)
+for command in SCANS + MODELS + COURSE:
     app.command()(command)

@@ -1,14 +1,15 @@
-"""The command for instructors: a class of notebooks to a table of grades."""
+"""The commands for instructors: a class to a table of grades, and its models to a leaderboard."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maskdiff_edu.cli.options import reports_errors
+from maskdiff_edu.cli.options import Device, reports_errors
 from maskdiff_edu.course.classes import grade_class
 from maskdiff_edu.course.gradebooks import fill_gradebook
 from maskdiff_edu.course.kits import read_kit
+from maskdiff_edu.course.leaderboard import N_PEOPLE, PAGE, TABLE, make_leaderboard
 
 
 @reports_errors
@@ -46,3 +47,38 @@ def grade(
         typer.echo(f"Grades filled into {out / gradebook.name}")
         if filled.missing:
             typer.echo(f"No row in it for: {', '.join(filled.missing)}")
+
+
+@reports_errors
+def leaderboard(
+    submissions: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with a model (.safetensors and its card, .json) for each student, or "
+            "the zip file of Moodle or Canvas."
+        ),
+    ],
+    course: Annotated[str, typer.Option(help="The course's secret; the patients follow from it.")],
+    out: Annotated[Path, typer.Option(help="Table and page go here; run again to go on.")],
+    n: Annotated[
+        int, typer.Option("--n", min=2, help="Patients of each of two kinds, and healthy people.")
+    ] = N_PEOPLE,
+    names: Annotated[
+        bool, typer.Option("--names", help="The page shows people's names, not their models'.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Rank a class's models on patients whom nobody has seen, beside the plain DDPM.
+
+    A model takes about a minute of CPU time. leaderboard.html can be shown to everybody;
+    leaderboard.csv has a row for everybody, with names, and is yours. A file that cannot be read
+    costs its own row, and a model that was measured is not measured again.
+
+    Example: `maskdiff-edu leaderboard moodle.zip --course "a secret" --out board`
+    """
+    entries = make_leaderboard(submissions, course, out, n=n, names=names, device=device)
+    ranked = [entry for entry in entries if entry.place]
+    without = sum(bool(entry.student) for entry in entries) - len(ranked)
+    typer.echo(
+        f"{len(ranked)} models ranked, {without} people without: {out / TABLE}, {out / PAGE}"
+    )

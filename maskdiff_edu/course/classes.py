@@ -15,7 +15,7 @@ from typing import Any
 from maskdiff_edu.course.grading import Graded, Result, grade, read_notebook
 from maskdiff_edu.course.kits import Kit
 from maskdiff_edu.course.pages import class_page, feedback_page
-from maskdiff_edu.course.submissions import Submission, by_student, find_submissions
+from maskdiff_edu.course.submissions import Submission, by_student, content, find_submissions
 from maskdiff_edu.course.tasks import Outcome
 from maskdiff_edu.course.workshop import Workshop
 from maskdiff_edu.errors import Error
@@ -64,8 +64,8 @@ def _grade_person(
     result = _read_result(kept, digest)
     if result is None:
         result = grade(data, kit, workshop)
-        content = {"digest": digest, "result": asdict(result)}
-        write_atomic(kept, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        made = {"digest": digest, "result": asdict(result)}
+        write_atomic(kept, json.dumps(made, indent=1, ensure_ascii=False).encode())
     if len(submissions) > 1:
         result.notes.append(f"{len(submissions)} notebooks were handed in; graded: {chosen.path}")
     return Graded(chosen.student, chosen.name, chosen.path, chosen.late, result)
@@ -74,21 +74,14 @@ def _grade_person(
 def _choose(submissions: Sequence[Submission], kit: Kit) -> tuple[Submission, bytes]:
     """The last notebook that says it is this assignment; else the last one."""
     for submission in reversed(submissions):
-        data = _read(submission)
+        data = content(submission)
         try:
             _, stamp = read_notebook(data)
         except ValueError:
             continue
         if stamp.get("assignment") == kit.name:
             return submission, data
-    return submissions[-1], _read(submissions[-1])
-
-
-def _read(submission: Submission) -> bytes:
-    try:
-        return submission.read()
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
-        return b""  # a damaged or encrypted part of a zip file: no notebook
+    return submissions[-1], content(submissions[-1])
 
 
 def _read_result(path: Path, digest: str) -> Result | None:
@@ -157,14 +150,14 @@ def _write_tables(
         for p in graded
     ]
     head = ["student", "name", "points", "of (tests)", "written", "late", "file", "notes"]
-    write_atomic(out / "grades.csv", _csv([head, *rows]))
+    write_atomic(out / "grades.csv", as_csv([head, *rows]))
     written = [
         [p.student, q, points.get((p.student, q), ""), answer]
         for p in graded
         for q, answer in p.result.written.items()
     ]
     head = ["student", "exercise", "points", "answer"]
-    write_atomic(out / WRITTEN, _csv([head, *written]))
+    write_atomic(out / WRITTEN, as_csv([head, *written]))
     write_atomic(out / "class.html", class_page(graded, kit).encode())
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -180,7 +173,7 @@ def _returned_name(person: Graded) -> str:
     return person.path.removesuffix(".ipynb") + "-feedback.html"
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
+def as_csv(rows: Iterable[Sequence[Any]]) -> bytes:
     """A table; a text that a spreadsheet would compute is made a plain one."""
     file = io.StringIO()
     writer = csv.writer(file)

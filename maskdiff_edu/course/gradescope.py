@@ -75,6 +75,9 @@ def as_gradescope(result: Result) -> Mapping[str, Any]:
         for outcome in outcomes
     ]
     notes = [*result.notes, f"The notebook ran {result.isolation or 'not at all'}."]
+    if result.at_home:
+        cells = ", ".join(map(str, result.at_home))
+        notes.append(f"Marked AT HOME and not run by the grader: cell {cells}.")
     return {
         "score": result.points,
         "output": "\n".join(notes),

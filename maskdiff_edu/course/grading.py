@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskdiff_edu.course.kits import Kit
-from maskdiff_edu.course.source import BLANK, EXERCISE, WRITTEN_BLANK, Exercise, as_python
+from maskdiff_edu.course.source import (
+    AT_HOME,
+    BLANK,
+    EXERCISE,
+    WRITTEN_BLANK,
+    Exercise,
+    as_python,
+)
 from maskdiff_edu.course.tasks import Answer, Outcome, run_test
 from maskdiff_edu.course.workshop import Bench, Gone, Workshop
 
@@ -25,6 +32,7 @@ class Result:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)  #: by exercise
     written: dict[str, str] = field(default_factory=dict)  #: answers that a person reads
     notes: list[str] = field(default_factory=list)  #: what the student should know
+    at_home: list[int] = field(default_factory=list)  #: cells left out because they say so, from 1
     isolation: str = ""
     seconds: float = 0.0
 
@@ -72,6 +80,7 @@ def grade(
     if cells:
         result.notes += _about_stamp(stamp, kit)
     places = find_exercises(cells, kit.exercises, result.notes)
+    result.at_home = [i + 1 for i in _at_home(cells) if i not in places.values()]
     for exercise in kit.exercises:
         if exercise.written:
             text = cells[places[exercise.name]]["source"] if exercise.name in places else ""
@@ -153,6 +162,14 @@ def find_exercises(
     return places
 
 
+def _at_home(cells: list[dict[str, Any]]) -> list[int]:
+    return [
+        i
+        for i, cell in enumerate(cells)
+        if cell["cell_type"] == "code" and cell["source"].lstrip().startswith(AT_HOME)
+    ]
+
+
 def _marker(source: str) -> str | None:
     found = EXERCISE.match(source.lstrip().partition("\n")[0].strip())
     return found[1] if found else None
@@ -195,11 +212,12 @@ class _Run:
     kit: Kit
     result: Result
     report: Callable[[Result], None]
+    told_of_error: bool = False  # of a cell that is no exercise
 
     def run(self, workshop: Workshop) -> None:
         """Run the cells in order, each exercise's tests right behind it; begin again without the
         cell that ended the process."""
-        skipped: set[int] = set()
+        skipped = {number - 1 for number in self.result.at_home}
         for _ in range(MAX_STARTS if self.cells else 0):
             at = -1
             try:
@@ -226,6 +244,10 @@ class _Run:
     def _run_cell(self, bench: Bench, at: int) -> None:
         source = self.cells[at]["source"]
         error = bench.run_cell(source, at + 1)
+        if error and not self._exercises_at(at) and not self.told_of_error:
+            # Only the first: one that failed makes others fail.
+            self.told_of_error = True
+            self.result.notes.append(f"cell {at + 1}, which is no exercise, ended with {error}")
         for exercise in self._exercises_at(at):
             if exercise in self.result.outcomes:
                 continue

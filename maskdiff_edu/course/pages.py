@@ -19,7 +19,7 @@ MOST = 15  #: messages in the table of what went wrong
 
 def feedback_page(person: Graded, kit: Kit) -> str:
     """A student's page, as HTML that needs no other file: what was looked at, and what came."""
-    return _render("feedback.html", person=person, kit=kit, book=_book())
+    return render("feedback.html", person=person, kit=kit, book=_book())
 
 
 def class_page(graded: Sequence[Graded], kit: Kit) -> str:
@@ -33,7 +33,7 @@ def class_page(graded: Sequence[Graded], kit: Kit) -> str:
     # Numbers differ from person to person; the idea before them is what people share.
     ideas = Counter(_idea(o.message) for o in outcomes if not o.passed)
     seconds = sorted(p.result.seconds for p in graded)
-    return _render(
+    return render(
         "class.html",
         kit=kit,
         graded=sorted(graded, key=lambda p: p.name),
@@ -55,6 +55,11 @@ def _histogram(points: Sequence[float], of: float) -> str:
     axes.hist(points, bins=20, range=(0, max(of, *points)), color="#0072b2", edgecolor="white")
     axes.set_xlabel("points")
     axes.set_ylabel("people")
+    return as_image(figure)
+
+
+def as_image(figure: Figure) -> str:
+    """A figure as the address of a picture, which holds the picture itself."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -68,7 +73,8 @@ def _book() -> str:
     return f"https://{found[1]}.github.io/{found[2]}/" if found else ""
 
 
-def _render(name: str, **values: Any) -> str:
+def render(name: str, **values: Any) -> str:
+    """One of the package's templates with values in it; what is text stays text."""
     folder = resources.files("maskdiff_edu") / "data" / "templates"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string((folder / name).read_text(encoding="utf-8")).render(values)

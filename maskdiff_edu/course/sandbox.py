@@ -115,6 +115,7 @@ def _library_folders() -> list[Path]:
     package = Path(__file__).resolve().parent.parent
     named = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     system = ["/usr", "/lib", "/lib64", "/etc/fonts", "/etc/ld.so.cache", "/dev/null"]
+    system += ["/proc/cpuinfo", "/sys/devices/system/cpu"]  # torch asks which processor it has
     system += ["/dev/urandom", "/dev/zero"]
     # The checkout's own environment lies beside the assignments: itself, never what is around it.
     return [package, *(Path(name) for name in sorted(named)), *map(Path, system)]

@@ -7,6 +7,7 @@ Cells are told apart by their first line:
 * `# EXERCISE q1 function another` is answered by the student; `### BEGIN SOLUTION` and
   `### END SOLUTION` enclose what the student writes. In a Markdown cell, `## EXERCISE q5` is a
   written question, whose model answer stands between the same marks.
+* `# AT HOME` takes long, such as a training: students run it, the grader leaves it out.
 * `# CHECK` and everything else is the same for everybody.
 
 In Markdown, `{{T}}` is replaced by the course's number of that name.
@@ -27,6 +28,7 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 EXERCISE = re.compile(r"^#+ EXERCISE (q\w+)((?: \w+)*)[ \t]*$")
 BLANK = "...  # your code"
 WRITTEN_BLANK = "*Write your answer here.*"
+AT_HOME = "# AT HOME"  #: how a cell begins that the grader leaves out
 _LONG = 24  # characters of a line that could be no other's by chance
 
 

@@ -1,11 +1,11 @@
-"""What a class handed in: a folder of notebooks, or the zip file that Moodle or Canvas gives out.
+"""What a class handed in: a folder of files, or the zip file that Moodle or Canvas gives out.
 
 People are told apart by the numbers in the names, never by the names: those may be mangled.
 """
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,8 @@ from maskdiff_edu.course.grading import MAX_NOTEBOOK
 from maskdiff_edu.errors import Error
 
 MAX_FILES = 20_000  #: in one zip file
+MAX_BYTES = MAX_NOTEBOOK  #: that are read of one file, and one more, which tells that it is larger
+NOTEBOOKS = (".ipynb",)  #: how the names of files end that are looked for
 
 # Moodle: `Full Name_12345_assignsubmission_file/hw.ipynb` (`..._file_/` before 4.1), or flat
 # `Full Name_12345_assignsubmission_file_hw.ipynb`; blind marking has `Participant` for the name.
@@ -25,58 +27,68 @@ _CANVAS = re.compile(r"(?P<name>[^_/]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<try>\d+)
 
 @dataclass(frozen=True)
 class Submission:
-    """One notebook of one person."""
+    """One file of one person."""
 
     student: str  #: a number of Moodle or Canvas; a folder's or a file's name else
     name: str  #: as a person reads it
     path: str  #: in the folder or zip file
+    file: str  #: its name, as the person saved it
     system: str  #: moodle, canvas or folder
     late: bool
     order: tuple[int, str]  #: of several by one person the largest is the last
     read: Callable[[], bytes]
 
 
-def find_submissions(place: Path) -> list[Submission]:
-    """All notebooks in a folder or a zip file, in the order of students.
+def find_submissions(place: Path, endings: Sequence[str] = NOTEBOOKS) -> list[Submission]:
+    """All notebooks in a folder or a zip file, or files of other endings, in the order of students.
 
     Raises: Error if there are none, or the place is neither.
     """
     if place.is_dir():
-        found = list(_in_folder(place))
+        found = list(_in_folder(place, endings))
     elif zipfile.is_zipfile(place):
-        found = list(_in_zip(place))
+        found = list(_in_zip(place, endings))
     else:
         raise Error(f"{place}: expected a folder or a zip file of submissions, found neither")
     if not found:
-        raise Error(f"{place}: expected notebooks (.ipynb), found none")
+        raise Error(f"{place}: expected files of students ({', '.join(endings)}), found none")
     return sorted(found, key=lambda s: (s.student, s.order))
 
 
 def by_student(submissions: list[Submission]) -> dict[str, list[Submission]]:
-    """Every person's notebooks, the last one last."""
+    """Every person's files, the last one last."""
     people: dict[str, list[Submission]] = {}
     for submission in submissions:
         people.setdefault(submission.student, []).append(submission)
     return people
 
 
-def _in_folder(folder: Path) -> Iterator[Submission]:
-    for path in sorted(folder.rglob("*.ipynb")):
+def content(submission: Submission) -> bytes:
+    """What a file holds; nothing, where it is a damaged or encrypted part of a zip file."""
+    try:
+        return submission.read()
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        return b""
+
+
+def _in_folder(folder: Path, endings: Sequence[str]) -> Iterator[Submission]:
+    for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)  # .ipynb_checkpoints
-        if not hidden and path.is_file() and not path.is_symlink():
+        wanted = path.suffix.lower() in endings and not hidden
+        if wanted and path.is_file() and not path.is_symlink():
             yield _submission(inside.as_posix(), path.stat().st_mtime_ns, _reader(path))
 
 
 def _reader(path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         with open(path, "rb") as file:
-            return file.read(MAX_NOTEBOOK + 1)
+            return file.read(MAX_BYTES + 1)
 
     return read
 
 
-def _in_zip(place: Path) -> Iterator[Submission]:
+def _in_zip(place: Path, endings: Sequence[str]) -> Iterator[Submission]:
     # Where a name does not say how it is written, zipfile would take an alphabet of 1981.
     with zipfile.ZipFile(place, metadata_encoding="utf-8") as archive:
         infos = archive.infolist()
@@ -85,7 +97,8 @@ def _in_zip(place: Path) -> Iterator[Submission]:
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
         hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        if info.filename.lower().endswith(".ipynb") and not info.is_dir() and not hidden:
+        wanted = PurePosixPath(info.filename).suffix.lower() in endings
+        if wanted and not info.is_dir() and not hidden:
             when = int("".join(f"{number:02d}" for number in info.date_time))
             yield _submission("/".join(parts), when, _zip_reader(place, info))
 
@@ -96,17 +109,20 @@ def _zip_reader(place: Path, info: zipfile.ZipInfo) -> Callable[[], bytes]:
             zipfile.ZipFile(place, metadata_encoding="utf-8") as archive,
             archive.open(info) as file,
         ):
-            return file.read(MAX_NOTEBOOK + 1)  # a bomb is read no further
+            return file.read(MAX_BYTES + 1)  # a bomb is read no further
 
     return read
 
 
 def _submission(path: str, when: int, read: Callable[[], bytes]) -> Submission:
-    if found := _MOODLE.fullmatch(path):
-        return Submission(found["id"], found["name"], path, "moodle", False, (when, path), read)
-    if found := _CANVAS.fullmatch(path.rpartition("/")[2]):
-        late, order = found["late"] is not None, (int(found["try"]), path)
-        return Submission(found["id"], found["name"], path, "canvas", late, order, read)
     folder, _, file = path.rpartition("/")
-    student = folder.partition("/")[0] or file.removesuffix(".ipynb")
-    return Submission(student, student, path, "folder", False, (when, path), read)
+    order = (when, path)
+    if found := _MOODLE.fullmatch(path):
+        number, name, file = found["id"], found["name"], found["file"]
+        return Submission(number, name, path, file, "moodle", False, order, read)
+    if found := _CANVAS.fullmatch(file):
+        number, name, file = found["id"], found["name"], found["file"]
+        late, order = found["late"] is not None, (int(found["try"]), path)
+        return Submission(number, name, path, file, "canvas", late, order, read)
+    student = folder.partition("/")[0] or PurePosixPath(file).stem
+    return Submission(student, student, path, file, "folder", False, order, read)
