@@ -16,13 +16,14 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from maskdiff_edu.brains import make_cohort
 from maskdiff_edu.detection import Detection, MaskedDDPM, build_method, metrics
 from maskdiff_edu.detection.adaptation import Teacher
-from maskdiff_edu.detection.refinement import FINE, GUIDED, RefinedDDPM, Refinement, healthy_units
+from maskdiff_edu.detection.refinement import GUIDED, RefinedDDPM, Refinement
 from maskdiff_edu.detection.scoring import on_scan_grid
 from maskdiff_edu.devices import choose_device
 from maskdiff_edu.evaluation.runs import write_numbers
@@ -32,6 +33,7 @@ from maskdiff_edu.training import TrainConfig, load_pretrained
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "refinement"
 SOFT_RIM = replace(GUIDED, guided_radius=0)
+FINE = replace(SOFT_RIM, gaussian_sigma=0.7)  # for what is small
 PHANTOMS = {"tumour": 6, "ms": 6, "stroke": 4}  # validation patients of each kind
 N_HEALTHY = 4
 STEPS = 400
@@ -54,9 +56,16 @@ class Looks:
         return RefinedDDPM(**parts, refinement=Refinement(**refinement), teach=self.teach)
 
     @cached_property
-    def units(self) -> tuple[float, float]:
-        healthy = (to_slices(scan) for scan in make_cohort("validation", "healthy", N_HEALTHY))
-        return healthy_units(self.refined(fine=FINE), healthy)
+    def units(self) -> list[float]:
+        """What 99 of 100 healthy voxels do not exceed, of the guided and of the fine map."""
+        scores: list[list[np.ndarray]] = [[], []]
+        detector = self.refined()
+        for scan in make_cohort("validation", "healthy", N_HEALTHY):
+            slices = to_slices(scan)
+            drawn = detector.draw(slices)
+            for settings, found in zip((GUIDED, FINE), scores, strict=True):
+                found.append(detector.clean(slices, drawn, settings)[slices.brain_masks].numpy())
+        return [float(np.quantile(np.concatenate(found), 0.99)) for found in scores]
 
     def maps(self, slices: Slices) -> Iterator[tuple[str, Tensor]]:
         """Every map of one scan, by the name of the way."""
@@ -65,11 +74,13 @@ class Looks:
         yield "sigma 1, rim", self.once.clean(slices, drawn, SOFT_RIM)
         yield "guided", self.once.clean(slices, drawn, GUIDED)
         for name, steps in (("two passes", 0), (f"{STEPS} steps on the scan", STEPS)):
-            detector = self.refined(adapt_steps=steps, fine=FINE, units=self.units)
+            detector = self.refined(adapt_steps=steps)
             drawn = detector.draw(slices)
             yield f"{name}, sigma 1, rim", detector.clean(slices, drawn, SOFT_RIM)
-            yield f"{name}, guided", detector.clean(slices, drawn, GUIDED)
-            yield f"{name}, larger of two maps", detector.larger_map(slices, drawn)
+            guided, fine = (detector.clean(slices, drawn, way) for way in (GUIDED, FINE))
+            yield f"{name}, guided", guided
+            larger = torch.maximum(guided / self.units[0], fine / self.units[1])
+            yield f"{name}, larger of two maps", larger
 
 
 def subjects(real: Path) -> Iterator[tuple[str, str, Callable[[], Scan]]]:

@@ -15,7 +15,7 @@ from maskdiff_edu.detection.detectors import DetectorSettings
 from maskdiff_edu.detection.records import Record, read
 from maskdiff_edu.errors import CheckpointError, require_name, require_number
 
-_SECTIONS = ("method", "train", "chosen", "phantom", "evaluation", "refined")  # beside "detector"
+_SECTIONS = ("method", "train", "chosen", "phantom", "evaluation")  # beside "detector"
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,6 @@ class PhantomRow(Record):
 
 
 @dataclass(frozen=True)
-class RefinedUse(Record):
-    """What a recipe of `refinement` needs to know of a model."""
-
-    units: tuple[float, float]  #: of its two maps, from healthy validation subjects
-    threshold: float | None = None  #: of the map, from the same subjects
-
-
-@dataclass(frozen=True)
 class Card(Record):
     """A card, all of whose sections may be missing."""
 
@@ -75,7 +67,6 @@ class Card(Record):
     chosen: Chosen | None = None
     phantom: dict[str, PhantomRow] = field(default_factory=dict)  #: by kind of lesion
     evaluation: dict[str, Any] = field(default_factory=dict)  #: on whom "phantom" was measured
-    refined: dict[str, RefinedUse] = field(default_factory=dict)  #: by recipe
 
     def as_json(self) -> dict[str, Any]:
         """The file as it was read."""

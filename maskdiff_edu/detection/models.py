@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from maskdiff_edu.detection.detectors import (
     MaskedDDPM,
 )
 from maskdiff_edu.detection.records import Record, as_json
-from maskdiff_edu.detection.refinement import GUIDED, RECIPES, RefinedDDPM
+from maskdiff_edu.detection.refinement import GUIDED, RECIPES, RefinedDDPM, Teach
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.errors import CheckpointError, SettingsError
@@ -58,7 +58,7 @@ class Method:
         """The settings that matter to this detector, as plain JSON."""
         used = self.settings.as_json()
         if isinstance(self.detector, RefinedDDPM):
-            used["refinement"] = self.detector.refinement.as_json()
+            used["refinement"] = asdict(self.detector.refinement)
         if isinstance(self.detector, MaskedDDPM):
             return {**used, "seed": self.detector.seed, "device": str(self.detector.device)}
         return used
@@ -132,29 +132,22 @@ def build_method(
         raise CheckpointError(f"{name_or_file}: {card_error(error)}") from error
     settings = replace(card.detector, **changes)
     if refine is not None:
-        detector = look_again(build(settings), refine, Teacher(model, config, chosen_device), card)
-        recipe = card.refined.get(refine)
-        threshold = recipe.threshold if recipe and not changes else None
-        return Method(detector, threshold, card, name_or_file, refine)
+        detector = look_again(build(settings), refine, Teacher(model, config, chosen_device))
+        return Method(detector, None, card, name_or_file, refine)
     threshold = card.threshold if settings == card.detector else None
     return Method(build(settings), threshold, card, name_or_file)
 
 
-def look_again(
-    detector: MaskedDDPM, refine: str, teach: Teacher, card: Card | None = None
-) -> RefinedDDPM:
+def look_again(detector: MaskedDDPM, refine: str, teach: Teach) -> RefinedDDPM:
     """The same network with a recipe of `refinement.RECIPES`.
 
-    The second clean-up counts only where the card says in which units the two are compared.
     Raises: `SettingsError` for an unknown recipe.
     """
     if refine not in RECIPES:
         raise SettingsError(f"refine: expected one of {tuple(RECIPES)}, got {refine!r}")
-    recipe, found = RECIPES[refine], card.refined.get(refine) if card else None
-    units = {"units": found.units} if found else {"fine": None}
     parts = {f.name: getattr(detector, f.name) for f in fields(detector)}
     parts["settings"] = replace(detector.settings, postprocessing=GUIDED)
-    return RefinedDDPM(**parts, refinement=replace(recipe, **units), teach=teach)
+    return RefinedDDPM(**parts, refinement=RECIPES[refine], teach=teach)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:
