@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
@@ -29,6 +30,11 @@ from maskdiff_edu.files import whole_folder, write_atomic
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "assignments"
 SELF_STUDY = ROOT / "book" / "homework"
+NOTE = """
+
+> **The edition for self-study.** Nobody grades it: the checks tell you how you are doing, and you
+> hold what you write in words against the rubric below the question. To work on it in Colab, take
+> the rocket at the top of this page, then *File, Save a copy in Drive*."""
 COLAB = "https://colab.research.google.com/github/{place}/blob/main/{path}"
 
 
@@ -46,8 +52,11 @@ def make_self_study(out: Path = SELF_STUDY) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(SOURCES.glob("hw*.ipynb")):
             kit = make_kit(source, "self-study", Path(folder) / source.stem, course="self-study")
-            made = (kit.folder / source.name).read_bytes()
-            write_atomic(out / source.name, made)
+            made = json.loads((kit.folder / source.name).read_text(encoding="utf-8"))
+            title, _, rest = "".join(made["cells"][0]["source"]).partition("\n")
+            first = title + NOTE + "\n" + rest
+            made["cells"][0]["source"] = first.splitlines(keepends=True)
+            write_notebook(out / source.name, made)
 
 
 def make_course(secret: str, name: str, out: Path, place: str) -> None:
@@ -70,8 +79,7 @@ def write_handout(kits: Path, handout: Path, name: str, place: str) -> None:
     (handout / "chapters").mkdir()
     for chapter in sorted((ROOT / "book").glob("ch*.ipynb")):
         made = student_edition(json.loads(chapter.read_text(encoding="utf-8")))
-        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
-        (handout / "chapters" / chapter.name).write_text(text, encoding="utf-8")
+        write_notebook(handout / "chapters" / chapter.name, made)
     (handout / "README.md").write_text(list_of(handout, name, place), encoding="utf-8")
 
 
@@ -83,6 +91,11 @@ def list_of(handout: Path, name: str, place: str) -> str:
         opened = f"[open in Colab]({COLAB.format(place=place, path=where)})" if place else ""
         lines.append(f"| [{title_of(path)}]({where}) | {opened} |")
     return "\n".join(lines) + "\n"
+
+
+def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
+    """Write a notebook as Jupyter does."""
+    write_atomic(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def title_of(notebook: Path) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from maskdiff_edu.course.gradescope import as_gradescope, write_autograder
 from maskdiff_edu.course.grading import Graded, grade
 from maskdiff_edu.course.pages import feedback_page
 from maskdiff_edu.course.sandbox import ISOLATED, PARTLY, Limits
-from maskdiff_edu.course.source import read_source
+from maskdiff_edu.course.source import WRITTEN_BLANK, read_source
 from maskdiff_edu.course.submissions import find_submissions
+from maskdiff_edu.course.tasks import local_answer
 from maskdiff_edu.course.wire import WireError, decode, encode
 from maskdiff_edu.course.workshop import Workshop
 from maskdiff_edu.errors import Error, SettingsError
@@ -98,10 +100,10 @@ def workshop():
         yield opened
 
 
-def submission(kit, q1=None, q2=None, before="", after=""):
+def submission(kit, q1=None, q2=None, q3=None, before="", after=""):
     """The solution, with other texts in its cells."""
     notebook = json.loads(json.dumps(kit.solution))
-    for exercise, text in (("q1", q1), ("q2", q2)):
+    for exercise, text in (("q1", q1), ("q2", q2), ("q3", q3)):
         if text is not None:
             [cell] = [
                 c
@@ -289,6 +291,52 @@ def test_another_week_and_another_course_are_told(kit, workshop):
     assert "another assignment" in grade(json.dumps(other).encode(), kit, workshop).notes[0]
     other["metadata"]["maskdiff"] = {"assignment": "hwtest", "version": "old", "course": "spring"}
     assert "another version" in grade(json.dumps(other).encode(), kit, workshop).notes[0]
+
+
+def test_an_answer_in_a_new_cell_below_its_question_counts(kit, workshop):
+    """As people write in Colab."""
+    notebook = json.loads(submission(kit, q3="## EXERCISE q3\n" + WRITTEN_BLANK))
+    at = next(i for i, c in enumerate(notebook["cells"]) if "EXERCISE q3" in "".join(c["source"]))
+    new = [{"cell_type": "markdown", "metadata": {}, "source": text} for text in ("One.", "Two.")]
+    notebook["cells"][at + 1 : at + 1] = new
+    result = grade(json.dumps(notebook).encode(), kit, workshop)
+    assert result.written == {"q3": "One.\n\nTwo."}
+
+
+def test_the_page_says_what_is_not_read_yet_and_what_was(kit, workshop):
+    result = grade(submission(kit), kit, workshop)
+    page = feedback_page(Graded("ann", "Ann", "a.ipynb", False, result), kit)
+    assert "<strong>4</strong> of 4 points from the tests." in page
+    assert "Not read yet, and not counted: q3" in page
+    read = Graded("ann", "Ann", "a.ipynb", False, result, {"q3": 1.5})
+    page = feedback_page(read, kit)
+    assert "and 1.5 for what you wrote: <strong>5.5</strong> points in all." in page
+    assert "Not read yet" not in page and "A person reads" not in page
+
+
+def test_a_cell_that_is_no_exercise_is_named_by_what_is_above(kit, workshop):
+    result = grade(submission(kit, before="1 / 0", after="1 / 0"), kit, workshop)
+    assert result.notes == [
+        "cell 1 ended with ZeroDivisionError: division by zero; at: 1 / 0 (cell 1, line 1)"
+    ]
+    result = grade(submission(kit, after="1 / 0"), kit, workshop)
+    [note] = result.notes
+    assert re.match(r"cell \d+, below q2, ended with ZeroDivisionError", note)
+
+
+def test_a_check_says_who_changes_what_it_is_given():
+    def spoils(x, mask):
+        x[mask] = 0
+        return x
+
+    spoilt: set[str] = set()
+    answer = local_answer({"spoils": spoils, "keeps": lambda x: x + 1}, spoilt)
+    answer.keeps(np.array([1.0, np.nan]))
+    answer.keeps(np.array([True, False]))
+    assert spoilt == set()
+    x = np.ones(3)
+    answer.spoils(x, np.array([True, False, False]))
+    assert spoilt == {"spoils"} and x.sum() == 3
 
 
 def test_written_answers_are_kept_for_a_person(kit, workshop):

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +120,17 @@ def _read_written(path: Path) -> dict[tuple[str, str], str]:
 
 
 def _with_written(person: Graded, points: Mapping[tuple[str, str], str]) -> Graded:
-    total = 0.0
+    read: dict[str, float] = {}
     for exercise in person.result.written:
         text = points.get((person.student, exercise), "")
         try:
-            total += float(text.replace(",", ".") or 0)
+            read |= {exercise: float(text.replace(",", "."))} if text else {}
         except ValueError:
             raise Error(
                 f"{WRITTEN}: expected a number of points for {person.student}, {exercise}, got "
                 f"{text!r}"
             ) from None
-    return Graded(person.student, person.name, person.path, person.late, person.result, total)
+    return replace(person, written=read)
 
 
 def _write_tables(

@@ -3,7 +3,7 @@
 import ast
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +51,22 @@ class Graded:
     path: str
     late: bool
     result: Result
-    written_points: float = 0.0
+    written: Mapping[str, float] = field(default_factory=dict)  #: points of what was read
+
+    @property
+    def written_points(self) -> float:
+        """Of the written answers that were read."""
+        return sum(self.written.values())
 
     @property
     def points(self) -> float:
         """Of the tests, and of the written answers that were read."""
         return self.result.points + self.written_points
+
+    @property
+    def unread(self) -> list[str]:
+        """Written answers that nobody has given points yet."""
+        return [q for q, text in self.result.written.items() if text and q not in self.written]
 
 
 def grade(
@@ -83,11 +93,9 @@ def grade(
     result.at_home = [i + 1 for i in _at_home(cells) if i not in places.values()]
     for exercise in kit.exercises:
         if exercise.written:
-            text = cells[places[exercise.name]]["source"] if exercise.name in places else ""
-            answer = text.partition("\n")[2].replace(WRITTEN_BLANK, "").strip()
-            result.written[exercise.name] = answer.removeprefix(
-                kit.questions[exercise.name]
-            ).strip()
+            at = places.get(exercise.name)
+            answer = "" if at is None else _written_answer(cells, at, kit, exercise.name)
+            result.written[exercise.name] = answer
     asked = {e.name: places[e.name] for e in kit.exercises if not e.written and e.name in places}
     _Run(cells, asked, kit, result, report).run(workshop)
     for exercise in kit.exercises:
@@ -99,6 +107,18 @@ def grade(
     result.outcomes = {e.name: result.outcomes[e.name] for e in kit.exercises if not e.written}
     result.seconds = time.monotonic() - start
     return result
+
+
+def _written_answer(cells: Sequence[Mapping[str, Any]], at: int, kit: Kit, exercise: str) -> str:
+    """What stands below a question: in its cell, and in Markdown cells that were put behind it."""
+    text = cells[at]["source"].partition("\n")[2].replace(WRITTEN_BLANK, "").strip()
+    parts = [text.removeprefix(kit.questions[exercise]).strip()]
+    ours = {"".join(cell["source"]).strip() for cell in kit.solution["cells"]}
+    for cell in cells[at + 1 :]:
+        if cell["cell_type"] != "markdown" or cell["source"].strip() in ours:
+            break
+        parts.append(cell["source"].strip())
+    return "\n\n".join(filter(None, parts))
 
 
 def read_notebook(data: bytes) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
@@ -241,13 +261,19 @@ class _Run:
     def _exercises_at(self, at: int) -> list[str]:
         return [name for name, place in self.places.items() if place == at]
 
+    def _name_of(self, at: int) -> str:
+        """A cell that is no exercise, as its reader would call it; Colab numbers no cells."""
+        above = [name for name, place in self.places.items() if place < at]
+        latest = max(above, key=lambda name: self.places[name], default=None)
+        return f"cell {at + 1}" if latest is None else f"cell {at + 1}, below {latest},"
+
     def _run_cell(self, bench: Bench, at: int) -> None:
         source = self.cells[at]["source"]
         error = bench.run_cell(source, at + 1)
         if error and not self._exercises_at(at) and not self.told_of_error:
             # Only the first: one that failed makes others fail.
             self.told_of_error = True
-            self.result.notes.append(f"cell {at + 1}, which is no exercise, ended with {error}")
+            self.result.notes.append(f"{self._name_of(at)} ended with {error}")
         for exercise in self._exercises_at(at):
             if exercise in self.result.outcomes:
                 continue

@@ -55,6 +55,12 @@ class Kit:
         return "\n".join([self.version, self.secret, __version__, public, hidden])
 
     @property
+    def title(self) -> str:
+        """The notebook's first heading."""
+        first = "".join(self.solution["cells"][0]["source"])
+        return first.partition("\n")[0].lstrip("# ") or self.name
+
+    @property
     def given(self) -> Given:
         return Given(self.secret, self.numbers)
 

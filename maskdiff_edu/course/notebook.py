@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
-from maskdiff_edu.course.tasks import Given, Tests, load_tests, local_answer
+from maskdiff_edu.course.tasks import Given, Tests, book_address, load_tests, local_answer
 from maskdiff_edu.errors import SettingsError
 
 
@@ -17,7 +17,8 @@ class Checks:
     def __call__(self, exercise: str, *functions: Callable[..., Any]) -> None:
         """Test functions, known by their own names, and print how each test went."""
         names = {getattr(function, "__name__", "?"): function for function in functions}
-        outcomes = self._tests.run(exercise, local_answer(names), self._given)
+        spoilt: set[str] = set()
+        outcomes = self._tests.run(exercise, local_answer(names, spoilt), self._given)
         if not outcomes:
             known = sorted({test.exercise for test in self._tests.all})
             raise SettingsError(f"check: expected one of {known}, got {exercise!r}")
@@ -26,7 +27,12 @@ class Checks:
             if not outcome.passed:
                 print(f"  {outcome.message}")
                 if outcome.see:
-                    print(f"  Read on in {outcome.see}")
+                    print(f"  Read on: {book_address()}{outcome.see}")
+        for name in sorted(spoilt):
+            print(
+                f"! {name} changes an array that it is given, so later cells get the changed one; "
+                "work on a copy, x.copy() or x.clone()"
+            )
 
 
 def checks(assignment: str, **numbers: Any) -> Checks:

@@ -5,21 +5,21 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from importlib import metadata, resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from maskdiff_edu.course.grading import Graded
 from maskdiff_edu.course.kits import Kit
+from maskdiff_edu.course.tasks import book_address
 
 MOST = 15  #: messages in the table of what went wrong
 
 
 def feedback_page(person: Graded, kit: Kit) -> str:
     """A student's page, as HTML that needs no other file: what was looked at, and what came."""
-    return render("feedback.html", person=person, kit=kit, book=_book())
+    return render("feedback.html", person=person, kit=kit, book=book_address())
 
 
 def class_page(graded: Sequence[Graded], kit: Kit) -> str:
@@ -65,16 +65,15 @@ def as_image(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _book() -> str:
-    """Where the book is read: the pages of the repository that the package names."""
-    urls = metadata.metadata("maskdiff_edu").get_all("Project-URL") or []
-    repository = next((u.split(", ")[1] for u in urls if u.startswith("Repository, ")), "")
-    found = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)", repository)
-    return f"https://{found[1]}.github.io/{found[2]}/" if found else ""
-
-
 def render(name: str, **values: Any) -> str:
     """One of the package's templates with values in it; what is text stays text."""
-    folder = resources.files("maskdiff_edu") / "data" / "templates"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string((folder / name).read_text(encoding="utf-8")).render(values)
+    templates = PackageLoader("maskdiff_edu", "data/templates")
+    environment = Environment(
+        loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["full_stop"] = _full_stop
+    return environment.get_template(name).render(values)
+
+
+def _full_stop(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
