@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "refinement"
 SOFT_RIM = replace(GUIDED, guided_radius=0)
 FINE = replace(SOFT_RIM, gaussian_sigma=0.7)  # for what is small
-PHANTOMS = {"tumour": 6, "ms": 6, "stroke": 4}  # validation patients of each kind
+PHANTOMS = {"tumour": 4, "ms": 4}  # validation patients of each kind
 N_HEALTHY = 4
 STEPS = 400
 SAME_PATIENT = {"08"}  # of the African gliomas, probably once more patient 07

@@ -196,10 +196,6 @@ def test_batches_are_shared_between_one_brain_and_the_others():
     assert torch.equal(images, again) and not torch.equal(images, other)
 
 
-class Teaching(Teacher):
-    _others = Discs()
-
-
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
@@ -216,7 +212,7 @@ def test_a_taught_network_knows_this_brain_better_and_the_old_one_stays(network)
     before = [tensor.clone() for tensor in network.state_dict().values()]
     slices = bright_discs()
     config = TrainConfig(corruption="none", batch_size=4, precision="float32")
-    teach = Teaching(network, config, torch.device("cpu"))
+    teach = Teacher(network, config, torch.device("cpu"), Discs())
     schedule, t = Schedule.cosine(1000), torch.full((6,), 200)
 
     def error(model):

@@ -49,6 +49,7 @@ class Teacher:
     network: UNet
     config: TrainConfig  #: of its training
     device: torch.device
+    others: Pool | None = None  #: healthy people; `N_OTHERS` generated ones where none are given
 
     def __call__(self, images: Tensor, brain_masks: Tensor, steps: int) -> Model:
         """The taught network as a function of (x_t, t) to x_0, on the device.
@@ -61,12 +62,12 @@ class Teacher:
         config = replace(
             self.config, steps=steps, lr=LR, warmup=min(WARMUP, steps), ema_decay=EMA_DECAY
         )
-        pool = SharedPool(own, self._others)
+        pool = SharedPool(own, self.others or self._made)
         taught = fit(config, pool, start=self.network, device=str(self.device))
         return as_x_0(taught.eval(), config.prediction, make_schedule(config).to(self.device))
 
     @cached_property
-    def _others(self) -> Pool:
+    def _made(self) -> Pool:
         others = SlicePool(cohort_seeds("train", n=N_OTHERS))
         others.fill()
         return others
