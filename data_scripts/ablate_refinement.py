@@ -23,7 +23,7 @@ from tqdm import tqdm
 from maskdiff_edu.brains import make_cohort
 from maskdiff_edu.detection import Detection, MaskedDDPM, build_method, metrics
 from maskdiff_edu.detection.adaptation import Teacher
-from maskdiff_edu.detection.refinement import GUIDED, RefinedDDPM, Refinement
+from maskdiff_edu.detection.refinement import FINE, GUIDED, RefinedDDPM, Refinement
 from maskdiff_edu.detection.scoring import on_scan_grid
 from maskdiff_edu.devices import choose_device
 from maskdiff_edu.evaluation.runs import write_numbers
@@ -32,8 +32,7 @@ from maskdiff_edu.training import TrainConfig, load_pretrained
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "refinement"
-SOFT_RIM = replace(GUIDED, guided_radius=0)
-FINE = replace(SOFT_RIM, gaussian_sigma=0.7)  # for what is small
+FINER = replace(FINE, gaussian_sigma=0.7)  # beside the guided map, where two are compared
 PHANTOMS = {"tumour": 4, "ms": 4}  # validation patients of each kind
 N_HEALTHY = 4
 STEPS = 400
@@ -63,7 +62,7 @@ class Looks:
         for scan in make_cohort("validation", "healthy", N_HEALTHY):
             slices = to_slices(scan)
             drawn = detector.draw(slices)
-            for settings, found in zip((GUIDED, FINE), scores, strict=True):
+            for settings, found in zip((GUIDED, FINER), scores, strict=True):
                 found.append(detector.clean(slices, drawn, settings)[slices.brain_masks].numpy())
         return [float(np.quantile(np.concatenate(found), 0.99)) for found in scores]
 
@@ -71,15 +70,15 @@ class Looks:
         """Every map of one scan, by the name of the way."""
         drawn = self.once.reconstruct(slices.images)
         yield "once, as shipped", self.once.clean(slices, drawn)
-        yield "sigma 1, rim", self.once.clean(slices, drawn, SOFT_RIM)
+        yield "sigma 1, rim", self.once.clean(slices, drawn, FINE)
         yield "guided", self.once.clean(slices, drawn, GUIDED)
         for name, steps in (("two passes", 0), (f"{STEPS} steps on the scan", STEPS)):
             detector = self.refined(adapt_steps=steps)
             drawn = detector.draw(slices)
-            yield f"{name}, sigma 1, rim", detector.clean(slices, drawn, SOFT_RIM)
-            guided, fine = (detector.clean(slices, drawn, way) for way in (GUIDED, FINE))
+            yield f"{name}, sigma 1, rim", detector.clean(slices, drawn, FINE)
+            guided, finer = (detector.clean(slices, drawn, way) for way in (GUIDED, FINER))
             yield f"{name}, guided", guided
-            larger = torch.maximum(guided / self.units[0], fine / self.units[1])
+            larger = torch.maximum(guided / self.units[0], finer / self.units[1])
             yield f"{name}, larger of two maps", larger
 
 

@@ -135,7 +135,8 @@ def keeps_half(x_t, t):
 
 def refined(model=keeps_half, settings=USED, **changes):
     schedule = Schedule.cosine(1000)
-    return RefinedDDPM(model, schedule, settings, no_noise, refinement=Refinement(**changes))
+    refinement = Refinement(suspicion=AS_IT_IS, **changes)
+    return RefinedDDPM(model, schedule, settings, no_noise, refinement=refinement)
 
 
 def no_noise(shape, *, dtype, generator=None, device=None):
@@ -239,7 +240,7 @@ def test_adapting_teaches_the_scan_without_what_was_flagged():
     slices = slices_with(0.8)
     detector = RefinedDDPM(
         keeps_half, Schedule.cosine(1000), USED, no_noise, teach=teach,
-        refinement=Refinement(passes=2, flag=0.1, adapt_steps=7),
+        refinement=Refinement(passes=2, suspicion=AS_IT_IS, flag=0.1, adapt_steps=7),
     )  # fmt: skip
     found = detector.detect(slices)
     assert seen["steps"] == 7
@@ -259,6 +260,9 @@ def test_a_shipped_model_looks_again():
     assert isinstance(method.detector, RefinedDDPM) and method.name == "ddpm-two-pass"
     assert method.settings.t == 200 and method.settings.postprocessing == GUIDED
     assert method.used["refinement"]["passes"] == 2 and method.threshold is None
+    small = build_method("ddpm", refine="adapt-small")
+    assert small.settings.postprocessing.guided_radius == 0
+    assert small.detector.refinement.suspicion == GUIDED
     with pytest.raises(SettingsError, match="refine: expected one of"):
         build_method("ddpm", refine="thrice")
     with pytest.raises(SettingsError, match="draws nothing"):

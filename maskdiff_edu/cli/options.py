@@ -57,10 +57,10 @@ Scale = Annotated[
 ]
 
 Refine = Annotated[
-    Literal["two-pass", "adapt"] | None,
+    Literal["two-pass", "adapt", "adapt-small"] | None,
     typer.Option(
         help="Look again: two-pass takes twice as long; adapt teaches the network this very scan "
-        "first, which takes a CPU half a minute or more."
+        "first, which takes a CPU half a minute or more; adapt-small is for small lesions."
     ),
 ]
 

@@ -20,7 +20,7 @@ from maskdiff_edu.detection.detectors import (
     MaskedDDPM,
 )
 from maskdiff_edu.detection.records import Record, as_json
-from maskdiff_edu.detection.refinement import GUIDED, RECIPES, RefinedDDPM, Teach
+from maskdiff_edu.detection.refinement import RECIPES, RefinedDDPM, Teach
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.errors import CheckpointError, SettingsError
@@ -104,7 +104,8 @@ def build_method(
     `name_or_file`: a shipped model, "intensity", "intensity-equalised", or a weights file.
     `precision`: "float32" gives the same digits on every machine, "auto" may be twice as fast.
     `refine`: look at the scan again, a name in `refinement.RECIPES`: "two-pass" takes twice as
-    long, "adapt" teaches the network this scan first, for half a minute or more.
+    long, "adapt" teaches the network this scan first, for half a minute or more, and "adapt-small"
+    does so for lesions of a few voxels.
     `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
     A threshold that the card holds is kept only if no setting differs from the card's.
 
@@ -145,9 +146,10 @@ def look_again(detector: MaskedDDPM, refine: str, teach: Teach) -> RefinedDDPM:
     """
     if refine not in RECIPES:
         raise SettingsError(f"refine: expected one of {tuple(RECIPES)}, got {refine!r}")
+    recipe = RECIPES[refine]
     parts = {f.name: getattr(detector, f.name) for f in fields(detector)}
-    parts["settings"] = replace(detector.settings, postprocessing=GUIDED)
-    return RefinedDDPM(**parts, refinement=RECIPES[refine], teach=teach)
+    parts["settings"] = replace(detector.settings, postprocessing=recipe.postprocessing)
+    return RefinedDDPM(**parts, refinement=recipe.refinement, teach=teach)
 
 
 def build_detector(name_or_file: str | Path = DEFAULT_MODEL, **options: Any) -> Detector:

@@ -23,6 +23,12 @@ from maskdiff_edu.scans import Slices
 Teach = Callable[[Tensor, Tensor, int], Model]
 
 
+#: A clean-up that smooths along the scan's own edges, for lesions that are wide.
+GUIDED = PostProcessing(erosions=0, median_size=1, gaussian_sigma=1.0, guided_radius=2, rim=4.0)
+#: The same without them, for lesions of a few voxels.
+FINE = replace(GUIDED, guided_radius=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
     """How a scan is looked at again; the settings of the detector stay as they are.
@@ -31,7 +37,8 @@ class Refinement:
     """
 
     passes: int = 2  #: drawings, each but the first of what the one before painted over
-    flag: float = 0.25  #: of the map; what lies above is painted over
+    suspicion: PostProcessing = GUIDED  #: the clean-up of the map that says where to paint
+    flag: float = 0.25  #: of that map; what lies above is painted over
     adapt_steps: int = 0  #: of training on the scan before the last drawings; 0 means none
 
     def __post_init__(self) -> None:
@@ -40,10 +47,20 @@ class Refinement:
         require_number("adapt_steps", self.adapt_steps, 0, 100_000, whole=True)
 
 
-#: The clean-up of a refined map, smoothed along the scan's own edges.
-GUIDED = PostProcessing(erosions=0, median_size=1, gaussian_sigma=1.0, guided_radius=2, rim=4.0)
+@dataclass(frozen=True)
+class Recipe:
+    """A way to look again: what is done, and how the last map is cleaned up."""
+
+    refinement: Refinement
+    postprocessing: PostProcessing = GUIDED
+
+
 #: Ways to look again, by name.
-RECIPES = {"two-pass": Refinement(), "adapt": Refinement(adapt_steps=400)}
+RECIPES = {
+    "two-pass": Recipe(Refinement()),
+    "adapt": Recipe(Refinement(adapt_steps=400)),
+    "adapt-small": Recipe(Refinement(adapt_steps=400), FINE),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +97,8 @@ class RefinedDDPM(MaskedDDPM):
 
         grow: pixels by which flagged regions grow within their slice.
         """
-        flagged = (self.clean(slices, x_0_hat) > self.refinement.flag).numpy()
+        found = self.clean(slices, x_0_hat, self.refinement.suspicion)
+        flagged = (found > self.refinement.flag).numpy()
         if grow:
             cross = ndimage.generate_binary_structure(2, 1)[None, None]
             flagged = ndimage.binary_dilation(flagged, cross, iterations=grow)

@@ -46,7 +46,7 @@ function shortNumber(v) {
 // `lines` is [{name, y}]. Returns {node, update(x, highlight), setLines(lines)}; without an x
 // (null or undefined) `update` marks no place.
 function linePlot({ x, lines, xlabel, ylabel, log = false, yRange = null, label }) {
-  const [width, height, left, right, top, bottom] = [340, 240, 54, 12, 12, 44];
+  const [width, height, left, right, top, bottom] = [340, 240, 54, 20, 12, 44]; // right: half of a tick label such as 10000
   const root = svg("svg", {
     viewBox: `0 0 ${width} ${height}`,
     class: "maskdiff-plot",
