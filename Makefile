@@ -119,8 +119,8 @@ bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the proces
 	$(BIN)/python tests/bench_gpu.py
 
 assignments: $(STAMP)  ## COURSE="a secret" NAME=spring PLACE=owner/repo: make a course's assignments
-	@test -n '$(COURSE)' || { echo 'name a secret: make assignments COURSE="..." NAME=...' >&2; exit 1; }
-	$(BIN)/python data_scripts/build_assignments.py '$(COURSE)' --name '$(or $(NAME),course)' \
+	@test -n "$$COURSE" || { echo 'name a secret: make assignments COURSE="..." NAME=...' >&2; exit 1; }
+	$(BIN)/python data_scripts/build_assignments.py "$$COURSE" --name '$(or $(NAME),course)' \
 		--place '$(PLACE)'
 
 homework: $(STAMP)  ## write the assignments for self-study, which are pages of the book, anew

@@ -25,7 +25,8 @@ from typing import Any
 from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
 from maskdiff_edu.course.kits import make_kit
-from maskdiff_edu.files import whole_folder, write_atomic
+from maskdiff_edu.course.source import Course
+from maskdiff_edu.files import read_json, whole_folder, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "book" / "assignments"
@@ -61,6 +62,7 @@ def make_self_study(out: Path = SELF_STUDY) -> None:
 
 def make_course(secret: str, name: str, out: Path, place: str) -> None:
     """Everything of a course: a kit for each assignment, and what students get."""
+    require_same_secret(secret, out)
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
         for source in sorted(SOURCES.glob("hw*.ipynb")):
@@ -70,6 +72,16 @@ def make_course(secret: str, name: str, out: Path, place: str) -> None:
     with whole_folder(out / "handout", overwrite=True) as handout:
         write_handout(out, handout, name, place)
     print(f"{out / 'handout'}: what students may have")
+
+
+def require_same_secret(secret: str, out: Path) -> None:
+    """Stop before the assignments of another secret are lost, which students may have by now."""
+    for described in out.glob("hw*/instructor/hw*.json"):
+        if read_json(described)["secret"] != Course(secret, described.stem).secret:
+            raise SystemExit(
+                f"{out}: expected the sentence that this course was made from, got another one; "
+                "look for a slip of the pen, or choose another NAME"
+            )
 
 
 def write_handout(kits: Path, handout: Path, name: str, place: str) -> None:

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from maskdiff_edu.course import grade_class, make_kit
-from maskdiff_edu.course.gradebooks import fill_gradebook, split_table
+from maskdiff_edu.course.gradebooks import fill_gradebook, require_gradebook, split_table
 from maskdiff_edu.course.gradescope import as_gradescope, write_autograder
 from maskdiff_edu.course.grading import Graded, grade
-from maskdiff_edu.course.pages import feedback_page
+from maskdiff_edu.course.pages import class_page, feedback_page
 from maskdiff_edu.course.sandbox import ISOLATED, PARTLY, Limits
 from maskdiff_edu.course.source import WRITTEN_BLANK, read_source
 from maskdiff_edu.course.submissions import find_submissions
@@ -43,7 +43,7 @@ CELLS = [
         "# EXERCISE q2 halve\ndef halve(x):\n    ### BEGIN SOLUTION\n"
         "    return x / 2  # this is what halving means\n    ### END SOLUTION",
     ),
-    ("markdown", "## EXERCISE q3\nWhy?\n### BEGIN SOLUTION\nBecause.\n### END SOLUTION"),
+    ("markdown", "## EXERCISE q3 (2 points)\nWhy?\n### BEGIN SOLUTION\nBecause.\n### END SOLUTION"),
 ]
 TESTS = """
 from maskdiff_edu.course.tasks import Tests, close
@@ -310,7 +310,8 @@ def test_the_page_says_what_is_not_read_yet_and_what_was(kit, workshop):
     assert "Not read yet, and not counted: q3" in page
     read = Graded("ann", "Ann", "a.ipynb", False, result, {"q3": 1.5})
     page = feedback_page(read, kit)
-    assert "and 1.5 for what you wrote: <strong>5.5</strong> points in all." in page
+    assert "and 1.5 for what you wrote: <strong>5.5</strong> of 6 points in all." in page
+    assert "1.5 of 2 points." in page
     assert "Not read yet" not in page and "A person reads" not in page
 
 
@@ -504,7 +505,11 @@ def test_a_class_is_graded_once_and_goes_on(kit, tmp_path, monkeypatch):
     assert {s: r["points"] for s, r in rows.items()} == {"ann": "4", "bo": "0", "'=cy": "2"}
     before = (out / "grades.csv").read_bytes()
     written = read_csv(out / "written.csv")
-    assert [row["exercise"] for row in written] == ["q3", "q3", "q3"]
+    assert [row["exercise"] for row in written] == [
+        "q3",
+        "q3",
+    ]  # and not of whom nothing was written
+    assert [(row["name"], row["of"]) for row in written] == [("ann", "2"), ("'=cy", "2")]
 
     def no_process(*_):
         raise AssertionError("graded a second time")
@@ -514,9 +519,22 @@ def test_a_class_is_graded_once_and_goes_on(kit, tmp_path, monkeypatch):
         grade_class(place, kit, out)
     assert (out / "grades.csv").read_bytes() == before
     text = (out / "written.csv").read_text(encoding="utf-8-sig")
-    (out / "written.csv").write_text(text.replace("ann,q3,,", 'ann,q3,"1,5",'))
-    [ann] = [p for p in grade_class(place, kit, out) if p.student == "ann"]
-    assert ann.points == 5.5
+    marked = text.replace("ann,ann,q3,,", 'ann,ann,q3,"1,5",').replace("cy,q3,,", "cy,q3,2,")
+    (out / "written.csv").write_text(marked)
+    points = {p.student: p.points for p in grade_class(place, kit, out)}
+    assert points == {"ann": 5.5, "bo": 0, "=cy": 4}
+    # As a spreadsheet saves it where a comma is the decimal mark.
+    (out / "written.csv").write_text("student;exercise;points\r\nann;q3;0,5\r\n")
+    assert {p.student: p.points for p in grade_class(place, kit, out)}["ann"] == 4.5
+    for wrong in ("40", "-1", "two"):
+        (out / "written.csv").write_text(f"student,exercise,points\nann,q3,{wrong}\n")
+        with pytest.raises(Error, match=f"expected 0 to 2 points for ann, q3, got '{wrong}'"):
+            grade_class(place, kit, out)
+    (out / "written.csv").write_text("who,points\nann,2\n")
+    with pytest.raises(Error, match="expected the columns student, exercise and points") as told:
+        grade_class(place, kit, out)
+    assert "delete" not in str(told.value)  # the marks are in it
+    (out / "written.csv").unlink()
     pages = {p.name for p in (out / "feedback").iterdir()}
     assert {"ann.html", "bo.html"} <= pages and len(pages) == 3
     assert "this is the number itself" not in (out / "feedback" / "ann.html").read_text()
@@ -524,6 +542,44 @@ def test_a_class_is_graded_once_and_goes_on(kit, tmp_path, monkeypatch):
     assert {p.student: p.result.points for p in grade_class(place, kit, out)}["bo"] == 4
     with zipfile.ZipFile(out / "feedback.zip") as archive:
         assert "ann/hwtest-feedback.html" in archive.namelist()
+
+
+def test_the_folder_of_another_assignment_stops_at_once(kit, tmp_path):
+    place = tmp_path / "in" / "ann"
+    place.mkdir(parents=True)
+    notebook = json.loads(submission(kit))
+    notebook["metadata"]["maskdiff"]["assignment"] = "hw99_other"
+    (place / "hw99.ipynb").write_text(json.dumps(notebook))
+    with pytest.raises(Error, match="handed in, hw99_other, got hwtest"):
+        grade_class(place.parent, kit, tmp_path / "out")
+    assert not (tmp_path / "out" / "grades.csv").exists()
+
+
+def test_a_notebook_of_another_secret_is_told(kit, workshop, no_public_tests, tmp_path):
+    """Courses may have one name and differ by a letter of their sentence."""
+    other = make_kit(write_source(tmp_path), "Secret", tmp_path / "kit", course="spring")
+    [note] = grade(submission(other), kit, workshop).notes
+    assert "another version of the assignment or another course" in note
+    assert grade(submission(kit), kit, workshop).notes == []
+
+
+def test_a_blank_exercise_is_called_blank_and_is_not_run(kit, workshop):
+    blank = json.loads((kit.folder / "hwtest.ipynb").read_text())
+    result = grade(json.dumps(blank).encode(), kit, workshop)
+    assert {o.message for outcomes in result.outcomes.values() for o in outcomes} == {
+        "this is blank"
+    }
+
+
+def test_the_class_page_counts_people_and_puts_named_ideas_first(kit, workshop):
+    named = grade(submission(kit, q1="# EXERCISE q1 double\ndouble = lambda x: x"), kit, workshop)
+    wrong = "# EXERCISE q1 double\ndouble = lambda x: 3 * x\n# EXERCISE q2 halve"
+    other = grade(submission(kit, q1=wrong), kit, workshop)
+    people = [Graded(str(i), "a", "a", False, r) for i, r in enumerate((named, other, other))]
+    page = class_page(people, kit)
+    rows = re.findall(r"<tr><td>(\d+)</td><td>([^<]*)</td></tr>", page)
+    assert rows[0] == ("1", "double(x): this is the number itself")
+    assert rows[1][0] == "2" and rows[1][1].startswith("double(x): expected")
 
 
 MOODLE_TABLE = (
@@ -543,6 +599,9 @@ CANVAS_TABLE = (
 def test_only_grades_change_in_a_gradebook(tmp_path):
     table = tmp_path / "m.csv"
     table.write_bytes(MOODLE_TABLE.encode())
+    with pytest.raises(Error, match="found none of them"):
+        fill_gradebook(table, {"500": 1}, 4, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
     filled = fill_gradebook(table, {"101": 3, "102": 4, "500": 1}, 4, tmp_path / "out.csv")
     expected = MOODLE_TABLE.replace("Submitted,,", 'Submitted,"75,00",').replace(
         "3,00", "100,00", 1
@@ -552,7 +611,10 @@ def test_only_grades_change_in_a_gradebook(tmp_path):
     table.write_text(CANVAS_TABLE)
     with pytest.raises(Error, match="--grade-column"):
         fill_gradebook(table, {"11": 3}, 4, tmp_path / "out.csv")
-    fill_gradebook(table, {"11": 3}, 4, tmp_path / "out.csv", "hwtest (8)")
+    with pytest.raises(Error, match=r"one of: Essay \(7\), hwtest \(8\)$"):
+        require_gradebook(table)
+    require_gradebook(table, "hwtest")
+    fill_gradebook(table, {"11": 3}, 4, tmp_path / "out.csv", "hwtest")
     expected = CANVAS_TABLE.replace("A,5,,5", "A,5,15.00,5")
     assert (tmp_path / "out.csv").read_text() == expected
     table.write_text("a,b\n1,2\n")

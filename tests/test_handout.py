@@ -48,3 +48,9 @@ def test_list_opens_each_notebook_in_colab(kits: Path, tmp_path: Path) -> None:
 def test_titles_number_the_assignments() -> None:
     for number, source in enumerate(SOURCES, start=1):
         assert build_assignments.title_of(source).startswith(f"Assignment {number}: ")
+
+
+def test_another_sentence_under_the_same_name_is_refused(kits: Path) -> None:
+    build_assignments.require_same_secret("handed out", kits)
+    with pytest.raises(SystemExit, match="expected the sentence that this course was made from"):
+        build_assignments.require_same_secret("Handed out", kits)

@@ -189,7 +189,7 @@ MISTAKES = [
         "another spacing",
         'if SCHEDULE == "in equal steps"',
         'if SCHEDULE != "in equal steps"',
-        loses=("betas_between",),
+        loses=("betas_begin_and_end", "betas_between"),
         says="your course spaces",
     ),
     Mistake(

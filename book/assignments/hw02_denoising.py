@@ -82,7 +82,7 @@ def best_of_many(answer: Answer, given: Given) -> None:
                 given, mean, unsorted
             ),
         }
-        close(answer.best_guesses(values, chances), want, "best guesses", mistakes, see=CHAPTER)
+        close(answer.best_guesses(values, chances), want, "best guesses", mistakes)
 
 
 def by_bayes(
@@ -251,7 +251,7 @@ def learnt_from_many(answer: Answer, given: Given) -> None:
     shuffled = rng.permutation(sum(map(len, parts)))
     x_t, of = np.concatenate(parts)[shuffled], np.concatenate(targets)[shuffled]
     want = medians if given.LOSS == "L1" else means
-    close(answer.learn(x_t, of, edges), want, "learn", mistakes, see=HOLES)
+    close(answer.learn(x_t, of, edges), want, "learn", mistakes)
 
 
 @TESTS("q5", points=1, says="what a table answers to an image")
@@ -440,7 +440,7 @@ MISTAKES = [
         "the mean under L1, too",
         "l1 = values[order][np.argmax(so_far >= 0.5)]",
         "l1 = l2",
-        loses=("best_of_two", "best_of_many"),
+        loses=("best_of_four", "best_of_many"),
         says="a median, and no number in between",
     ),
     Mistake(
@@ -448,7 +448,7 @@ MISTAKES = [
         "the likeliest value for the median",
         "values[order][np.argmax(so_far >= 0.5)]",
         "values[np.argmax(chances)]",
-        loses=("best_of_many",),
+        loses=("best_of_four", "best_of_many"),
         says="the likeliest value",
     ),
     Mistake(
@@ -456,7 +456,7 @@ MISTAKES = [
         "the values are not sorted",
         "order = np.argsort(values)",
         "order = np.arange(len(values))",
-        loses=("best_of_many",),
+        loses=("best_of_four", "best_of_many"),
         says="without sorting",
     ),
     Mistake(
@@ -464,7 +464,7 @@ MISTAKES = [
         "the other order",
         'if RETURNS == "first L2, then L1"',
         'if RETURNS != "first L2, then L1"',
-        loses=("best_of_two", "best_of_many"),
+        loses=("best_of_four", "best_of_many"),
         says="in the other order",
     ),
     Mistake(
@@ -488,7 +488,7 @@ MISTAKES = [
         "the standard deviation for the variance",
         "trust = snr / (snr + 1 / s**2)",
         "trust = snr / (snr + 1 / s)",
-        loses=("denoiser_by_bayes",),
+        loses=("denoiser_by_hand", "denoiser_by_bayes"),
         says="its square",
     ),
     Mistake(
@@ -512,7 +512,7 @@ MISTAKES = [
         "v with the other sign",
         'if V_IS == "image minus noise":',
         'if V_IS == "noise minus image":',
-        loses=("targets_by_hand", "every_pair"),
+        loses=("targets_by_hand", "each_to_each", "every_pair"),
         says="sign of the other convention",
     ),
     Mistake(
@@ -520,7 +520,7 @@ MISTAKES = [
         "the factors of v exchanged",
         "np.sqrt(shares) * eps - np.sqrt(1 - shares) * x_0",
         "np.sqrt(1 - shares) * eps - np.sqrt(shares) * x_0",
-        loses=("targets_by_hand", "every_pair"),
+        loses=("targets_by_hand", "each_to_each", "every_pair"),
         says="factors of v are exchanged",
     ),
     Mistake(
@@ -528,7 +528,7 @@ MISTAKES = [
         "the image stays faded",
         "(x_t - noise * answer) / signal",
         "x_t - noise * answer",
-        loses=("back_by_hand", "every_pair"),
+        loses=("back_by_hand", "each_to_each", "every_pair"),
         says="still faded",
     ),
     Mistake(
@@ -536,7 +536,7 @@ MISTAKES = [
         "v is taken for noise",
         "signal * x_t - noise * v",
         "(x_t - noise * v) / signal",
-        loses=("back_by_hand", "every_pair"),
+        loses=("back_by_hand", "each_to_each", "every_pair"),
         says="v is taken for noise",
     ),
     Mistake(
@@ -544,7 +544,7 @@ MISTAKES = [
         "converted by half",
         "return from_x_0(wanted, clean, x_t, alphas_bar)",
         "return clean",
-        loses=("every_pair",),
+        loses=("each_to_each", "every_pair"),
         says="not converted",
     ),
     Mistake(
@@ -577,7 +577,7 @@ MISTAKES = [
         "no square root in the redefined target",
         "(x_t - np.sqrt(shares) * x_0)",
         "(x_t - shares * x_0)",
-        loses=("redefined_in_holes",),
+        loses=("implied_by_hand", "redefined_in_holes"),
         says="where its square root belongs",
     ),
     Mistake(
@@ -633,7 +633,7 @@ MISTAKES = [
         "a line between the bins",
         'table[np.searchsorted(edges[1:-1], x_t, side="right")]',
         "np.interp(x_t, (edges[1:] + edges[:-1]) / 2, table)",
-        loses=("answers_of_a_table",),
+        loses=("table_of_two", "answers_of_a_table"),
         says="one answer for a bin",
     ),
 ]

@@ -573,7 +573,7 @@ MISTAKES = [
         "one set of rectangles for the whole batch",
         "(number[:, :, None, None]",
         "(number[:1].expand_as(number)[:, :, None, None]",
-        loses=("batch_of_rectangles", "over_the_edge"),
+        loses=("one_rectangle", "batch_of_rectangles", "over_the_edge"),
         says="the rectangles of the first",
     ),
     Mistake(
@@ -581,7 +581,7 @@ MISTAKES = [
         "pushed back from the upper and left edge",
         "row = torch.arange(h)",
         "top, left = top.clamp(min=0), left.clamp(min=0)\n    row = torch.arange(h)",
-        loses=("over_the_edge",),
+        loses=("one_rectangle", "over_the_edge"),
         says="pushed back into the picture",
     ),
     Mistake(
@@ -605,7 +605,7 @@ MISTAKES = [
         "the longest side left out",
         "longest + 1",
         "longest",
-        loses=("sizes_are_uniform",),
+        loses=("inside_the_picture", "sizes_are_uniform"),
         says="never occurs",
     ),
     Mistake(
@@ -622,7 +622,7 @@ MISTAKES = [
         "squares",
         "height, width = torch.randint(shortest, longest + 1, (2, b, k), generator=generator)",
         "height = width = torch.randint(shortest, longest + 1, (b, k), generator=generator)",
-        loses=("sizes_are_uniform",),
+        loses=("inside_the_picture", "sizes_are_uniform"),
         says="these are squares",
     ),
     Mistake(
@@ -678,7 +678,7 @@ MISTAKES = [
         "the generator set back to its beginning",
         "height, width = torch.randint",
         "generator.manual_seed(generator.initial_seed())\n    height, width = torch.randint",
-        loses=("batches_in_a_row",),
+        loses=("same_seed_same_rectangles", "batches_in_a_row"),
         says="two batches one after the other",
     ),
     Mistake(
@@ -686,7 +686,7 @@ MISTAKES = [
         "one set of rectangles for the whole batch",
         "return top, left, height, width",
         "return [x[:1].repeat(b, 1) for x in (top, left, height, width)]",
-        loses=("batches_in_a_row",),
+        loses=("inside_the_picture", "batches_in_a_row"),
         says="all slices of the batch get the same rectangles",
     ),
     Mistake(
@@ -726,7 +726,7 @@ MISTAKES = [
         "nothing done about the background",
         "in_brain = layers & brain_masks",
         "in_brain = layers",
-        loses=("rule_for_three", "rule_for_a_batch"),
+        loses=("rule_for_four", "rule_for_a_batch"),
         says="your mask also hides background",
     ),
     Mistake(
@@ -734,7 +734,7 @@ MISTAKES = [
         "cut off instead of left out",
         "return (layers & kept",
         "return (in_brain | in_brain & kept",
-        loses=("rule_for_three", "rule_for_a_batch"),
+        loses=("rule_for_four", "rule_for_a_batch"),
         says="in your course they are left out",
     ),
     Mistake(
@@ -742,7 +742,7 @@ MISTAKES = [
         "the wrong ones left out",
         "kept[:, :, None, None]",
         "~kept[:, :, None, None]",
-        loses=("rule_for_three", "rule_for_a_batch"),
+        loses=("rule_for_four", "rule_for_a_batch"),
         says="leaves out the rectangles that should be kept",
     ),
     Mistake(
@@ -750,7 +750,7 @@ MISTAKES = [
         "more than half instead of at least half",
         ">= wanted",
         "> wanted",
-        loses=("rule_for_a_batch",),
+        loses=("rule_for_four", "rule_for_a_batch"),
         says="exactly half",
     ),
     Mistake(
@@ -758,7 +758,7 @@ MISTAKES = [
         "the rule for all rectangles of a slice together",
         "in_brain = layers & brain_masks",
         "layers = layers.any(dim=1, keepdim=True)\n    in_brain = layers & brain_masks",
-        loses=("rule_for_three", "rule_for_a_batch"),
+        loses=("rule_for_four", "rule_for_a_batch"),
         says="ask it of each one",
     ),
     Mistake(
@@ -790,7 +790,7 @@ MISTAKES = [
         "the other zero",
         'ZERO == "before scaling"',
         'ZERO != "before scaling"',
-        loses=("which_zero",),
+        loses=("hide_a_few", "which_zero"),
         says="your course puts the zero in",
     ),
     Mistake(
@@ -814,7 +814,7 @@ MISTAKES = [
         "the hidden background counted",
         "(patch_mask & brain_masks)",
         "patch_mask",
-        loses=("coverage_of_many",),
+        loses=("small_coverage", "coverage_of_many"),
         says="hidden in the background are counted",
     ),
 ]

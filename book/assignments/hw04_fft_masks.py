@@ -561,7 +561,7 @@ MISTAKES = [
         "ifftshift on the way there",
         "np.fft.fftshift(np.fft.fft2",
         "np.fft.ifftshift(np.fft.fft2",
-        loses=("spectrum_of_any_size",),
+        loses=("spectrum_of_one_brightness", "spectrum_of_any_size"),
         says="have changed places",
     ),
     Mistake(
@@ -569,7 +569,7 @@ MISTAKES = [
         "fftshift on the way back",
         "np.fft.ifftshift(spectrum)",
         "np.fft.fftshift(spectrum)",
-        loses=("image_of_any_size",),
+        loses=("image_of_one_wave", "image_of_any_size"),
         says="have changed places",
     ),
     Mistake(
@@ -601,7 +601,7 @@ MISTAKES = [
         "the spectrum without its angles",
         "np.fft.fftshift(np.fft.fft2(u, norm=NORM))",
         "np.abs(np.fft.fftshift(np.fft.fft2(u, norm=NORM)))",
-        loses=("spectrum_of_any_size",),
+        loses=("spectrum_of_one_brightness", "spectrum_of_any_size"),
         says="without the angle",
     ),
     Mistake("q2", "a flip for the twin", TWIN, "np.flip(band_mask)", ALL_TWINS, "one bin off"),
@@ -621,7 +621,12 @@ MISTAKES = [
     out = band_mask.copy()
     out[inner] = np.flip(band_mask[inner])
     return out""",
-        loses=("twins_on_the_border", "good_and_spoilt_masks", "symmetric_masks_of_any_size"),
+        loses=(
+            "twin_of_one_bin",
+            "twins_on_the_border",
+            "good_and_spoilt_masks",
+            "symmetric_masks_of_any_size",
+        ),
         says="row 0 and column 0 stayed as they were",
     ),
     Mistake(
@@ -733,7 +738,7 @@ MISTAKES = [
         "or for and",
         "high_pass(r, low) & low_pass(r, high)",
         "high_pass(r, low) | low_pass(r, high)",
-        loses=("band_pass_elsewhere",),
+        loses=("nine_bins", "band_pass_elsewhere"),
         says="a band-pass keeps what is both",
     ),
     Mistake(
@@ -789,7 +794,7 @@ MISTAKES = [
         "fftshift for both ways",
         "np.fft.ifftshift(waves",
         "np.fft.fftshift(waves",
-        loses=("filter_of_odd_sizes",),
+        loses=("everything_or_the_mean", "filter_of_odd_sizes"),
         says="fftshift was used for both ways",
     ),
     Mistake(
@@ -829,7 +834,7 @@ MISTAKES = [
         "the mean counts, or does not, unlike in the course",
         'SHARE == "without the mean"',
         'SHARE != "without the mean"',
-        loses=("share_of_a_band",),
+        loses=("share_of_one_wave", "share_of_a_band"),
         says="your course takes the share",
     ),
     Mistake(
@@ -837,7 +842,7 @@ MISTAKES = [
         "the mean left out of the band alone",
         "power[u.shape[0] // 2, u.shape[1] // 2] = 0",
         "band_mask = band_mask & (np.abs(np.fft.fftshift(np.fft.fft2(u - u.mean()))) > 1e-9)",
-        loses=("share_of_a_band",),
+        loses=("share_of_one_wave", "share_of_a_band"),
         says="still counts in the whole",
     ),
     Mistake(
@@ -845,7 +850,7 @@ MISTAKES = [
         "the share of the bins",
         "power[band_mask].sum() / power.sum()",
         "band_mask.mean()",
-        loses=("share_of_a_band",),
+        loses=("share_of_one_wave", "share_of_a_band"),
         says="share of the bins",
     ),
     Mistake(
@@ -853,7 +858,7 @@ MISTAKES = [
         "a shifted mask on a spectrum that is not",
         "np.fft.fftshift(np.fft.fft2(u))",
         "np.fft.fft2(u)",
-        loses=("share_of_a_band",),
+        loses=("share_of_one_wave", "share_of_a_band"),
         says="and the spectrum in the corner",
     ),
     Mistake(
@@ -861,7 +866,7 @@ MISTAKES = [
         "a share of lengths",
         "np.abs(np.fft.fftshift(np.fft.fft2(u))) ** 2",
         "np.abs(np.fft.fftshift(np.fft.fft2(u)))",
-        loses=("share_of_a_band",),
+        loses=("share_of_one_wave", "share_of_a_band"),
         says="a share of lengths",
     ),
 ]

@@ -480,7 +480,7 @@ MISTAKES = [
         "pasted from another slice, as CutMix does",
         "patch_mask, filtered, x_0)",
         "patch_mask, filtered.roll(1, 0), x_0)",
-        loses=("composite_of_a_batch",),
+        loses=("composite_of_stripes", "composite_of_a_batch"),
         says="from another slice",
     ),
     Mistake(
@@ -504,7 +504,7 @@ MISTAKES = [
         "noised before hiding",
         "x_t = signal * x_0_masked + noise * eps",
         "x_t = torch.where(patch_mask, pasted, signal * x_0 + noise * eps)",
-        loses=("x_t_of_one", "x_t_of_a_batch"),
+        loses=("x_t_of_two", "x_t_of_a_batch"),
         says="free of noise",
     ),
     Mistake(
@@ -512,7 +512,7 @@ MISTAKES = [
         "noise outside of the patches only, as if the patch were noise itself",
         "noise * eps",
         "noise * eps * ~patch_mask",
-        loses=("x_t_of_one", "x_t_of_a_batch"),
+        loses=("x_t_of_two", "x_t_of_a_batch"),
         says="no noise was added",
     ),
     Mistake(
@@ -520,7 +520,7 @@ MISTAKES = [
         "nothing hidden",
         "signal * x_0_masked",
         "signal * x_0",
-        loses=("x_t_of_one", "x_t_of_a_batch"),
+        loses=("x_t_of_two", "x_t_of_a_batch"),
         says="nothing was hidden",
     ),
     Mistake(
@@ -528,7 +528,7 @@ MISTAKES = [
         "powers for amplitudes",
         "share.sqrt(), (1 - share).sqrt()",
         "share, 1 - share",
-        loses=("x_t_of_one", "x_t_of_a_batch", "target_of_the_course"),
+        loses=("x_t_of_two", "target_stands_for_x_0", "x_t_of_a_batch", "target_of_the_course"),
         says="square roots",
     ),
     Mistake(
@@ -536,7 +536,7 @@ MISTAKES = [
         "one time for the whole batch",
         "alphas_bar[t]",
         "alphas_bar[t[:1]]",
-        loses=("x_t_of_a_batch", "target_of_the_course"),
+        loses=("x_t_of_two", "target_stands_for_x_0", "x_t_of_a_batch", "target_of_the_course"),
         says="noise level of the first",
     ),
     Mistake(
@@ -552,7 +552,7 @@ MISTAKES = [
         "pasted into the clean slice itself, which is then the target",
         "x_0_masked = torch.where(patch_mask, pasted, x_0)",
         "x_0_masked = x_0\n    x_0_masked[patch_mask] = pasted[patch_mask]",
-        loses=("target_of_x_0", "target_of_the_course"),
+        loses=("target_of_x_0", "target_stands_for_x_0", "target_of_the_course"),
         says="learns to keep the patches",
     ),
     Mistake(
@@ -560,7 +560,7 @@ MISTAKES = [
         "the noise that was added as the target",
         "(x_t - signal * x_0) / noise",
         "eps",
-        loses=("target_of_the_course",),
+        loses=("target_stands_for_x_0", "target_of_the_course"),
         says="the noise that was added",
     ),
     Mistake(
@@ -568,7 +568,7 @@ MISTAKES = [
         "the target of another prediction",
         "(x_t - signal * x_0) / noise",
         "signal * x_t / noise - x_0 / noise",
-        loses=("target_of_the_course",),
+        loses=("target_stands_for_x_0", "target_of_the_course"),
         says="this is the target for",
     ),
     Mistake(
@@ -576,7 +576,7 @@ MISTAKES = [
         "only the hidden part counts",
         "return error.mean()",
         "return error[patch_mask].mean()",
-        loses=("losses_of_sixteen", "losses_of_a_batch"),
+        loses=("losses_of_two", "losses_of_a_batch"),
         says="only the hidden part counts",
     ),
     Mistake(
@@ -584,7 +584,7 @@ MISTAKES = [
         "both places weigh the same",
         "return error.mean()",
         "return (error[patch_mask].mean() + error[~patch_mask].mean()) / 2",
-        loses=("losses_of_sixteen", "losses_of_a_batch"),
+        loses=("losses_of_two", "losses_of_a_batch"),
         says="weighs as much as all the rest",
     ),
     Mistake(
@@ -592,7 +592,7 @@ MISTAKES = [
         "the other error",
         'ERROR == "absolute"',
         'ERROR != "absolute"',
-        loses=("losses_of_sixteen", "losses_of_a_batch"),
+        loses=("losses_of_two", "losses_of_a_batch"),
         says="in your course the error is",
     ),
     Mistake(
@@ -600,7 +600,7 @@ MISTAKES = [
         "the mean of the slices' means",
         "error[patch_mask].mean(),",
         "sum(e[m].mean() for e, m in zip(error, patch_mask)) / len(error),",
-        loses=("losses_of_a_batch",),
+        loses=("losses_of_two", "losses_of_a_batch"),
         says="mean of the slices' means",
     ),
     Mistake(

@@ -510,7 +510,7 @@ MISTAKES = [
         "the background left in",
         "np.where(brain_mask, found, 0)",
         "found",
-        loses=("residual_outside",),
+        loses=("residual_of_three_voxels", "residual_outside"),
         says="outside the brain",
     ),
     Mistake(
@@ -526,7 +526,7 @@ MISTAKES = [
         "always absolute",
         "residual(x, one, kind)",
         'residual(x, one, "absolute")',
-        loses=("averaging_positive",),
+        loses=("two_answers", "averaging_positive"),
         says="whatever the argument says",
     ),
     Mistake(
@@ -558,7 +558,7 @@ MISTAKES = [
         "a mean filter",
         "np.nanmedian(",
         "np.nanmean(",
-        loses=("median_of_noise", "clean_in_order"),
+        loses=("median_at_the_rim", "median_of_noise", "clean_in_order"),
         says="mean of the brain voxels",
     ),
     Mistake(
@@ -566,7 +566,7 @@ MISTAKES = [
         "the filter slice by slice",
         "cubes[brain].reshape(-1, SIZE**3)",
         "cubes[brain][:, SIZE // 2].reshape(-1, SIZE**2)",
-        loses=("median_of_noise", "clean_in_order"),
+        loses=("median_at_the_rim", "median_of_noise", "clean_in_order"),
         says="each slice is filtered by itself",
     ),
     Mistake(
@@ -575,7 +575,7 @@ MISTAKES = [
         "filtered[brain] = np.nanmedian(cubes[brain].reshape(-1, SIZE**3), axis=1)",
         "from maskdiff_edu.detection.anomaly import median_filter\n"
         "    return median_filter(values, 8 - SIZE, brain_mask).numpy()",
-        loses=("median_of_noise", "clean_in_order"),
+        loses=("median_at_the_rim", "median_of_noise", "clean_in_order"),
         says="voxels a side",
     ),
     Mistake(
@@ -583,7 +583,7 @@ MISTAKES = [
         "the other order",
         'ORDER == "first erode',
         'ORDER != "first erode',
-        loses=("clean_in_order",),
+        loses=("erosion_of_a_box", "clean_in_order"),
         says="this is the other order",
     ),
     Mistake(
@@ -591,7 +591,7 @@ MISTAKES = [
         "the ends eroded",
         ", border_value=1",
         "",
-        loses=("clean_in_order",),
+        loses=("erosion_of_a_box", "clean_in_order"),
         says="the brain goes on",
     ),
     Mistake(
@@ -607,7 +607,7 @@ MISTAKES = [
         "erosion by corners",
         "binary_erosion(brain_mask[:, 0],",
         "binary_erosion(brain_mask[:, 0], np.ones((3, 3, 3)),",
-        loses=("clean_in_order",),
+        loses=("erosion_of_a_box", "clean_in_order"),
         says="an edge or a corner only",
     ),
     Mistake(
@@ -616,7 +616,7 @@ MISTAKES = [
         "[values[brain] for",
         "[values.ravel() for",
         loses=(
-            "threshold_of_one_person",
+            "threshold_of_three_people",
             "threshold_of_healthy_people",
             "threshold_among_patients",
         ),
@@ -627,7 +627,11 @@ MISTAKES = [
         "without the zeros",
         "[values[brain] for",
         "[values[brain & (values > 0)] for",
-        loses=("threshold_of_healthy_people", "threshold_among_patients"),
+        loses=(
+            "threshold_of_three_people",
+            "threshold_of_healthy_people",
+            "threshold_among_patients",
+        ),
         says="whose score is 0",
     ),
     Mistake(
@@ -635,7 +639,7 @@ MISTAKES = [
         "everybody",
         " if not lesion.any()",
         "",
-        loses=("threshold_among_patients",),
+        loses=("threshold_of_three_people", "threshold_among_patients"),
         says="the patients are in it",
     ),
     Mistake(
@@ -643,7 +647,7 @@ MISTAKES = [
         "healthy tissue of patients",
         "[values[brain] for values, brain, lesion in people if not lesion.any()]",
         "[values[brain & ~lesion] for values, brain, lesion in people]",
-        loses=("threshold_among_patients",),
+        loses=("threshold_of_three_people", "threshold_among_patients"),
         says="healthy tissue of patients",
     ),
     Mistake(
@@ -651,7 +655,7 @@ MISTAKES = [
         "patients only",
         " if not lesion.any()",
         " if lesion.any() or not any(one.any() for one in lesion_masks)",
-        loses=("threshold_among_patients",),
+        loses=("threshold_of_three_people", "threshold_among_patients"),
         says="chosen on the patients",
     ),
     Mistake(
@@ -664,7 +668,7 @@ MISTAKES = [
         "        lists = (maps, lesion_masks, brain_masks)\n"
         "        return best_dice(*pooled(*([part[i] for i in ill] for part in lists))).threshold\n"
         "    people = zip(maps, brain_masks, lesion_masks)",
-        loses=("threshold_among_patients",),
+        loses=("threshold_of_three_people", "threshold_among_patients"),
         says="it has the best Dice",
     ),
     Mistake(
@@ -673,7 +677,7 @@ MISTAKES = [
         "np.quantile(np.concatenate(scores), 1 - RATE)",
         "np.quantile(np.concatenate(scores), RATE)",
         loses=(
-            "threshold_of_one_person",
+            "threshold_of_three_people",
             "threshold_of_healthy_people",
             "threshold_among_patients",
         ),
@@ -684,7 +688,11 @@ MISTAKES = [
         "one person at a time",
         'HEALTHY == "all healthy people together"',
         'HEALTHY != "all healthy people together"',
-        loses=("threshold_of_healthy_people", "threshold_among_patients"),
+        loses=(
+            "threshold_of_three_people",
+            "threshold_of_healthy_people",
+            "threshold_among_patients",
+        ),
         says="your course looks at",
     ),
     Mistake(
@@ -693,7 +701,7 @@ MISTAKES = [
         "np.quantile(np.concatenate(scores), 1 - RATE)",
         "np.mean(np.concatenate(scores)) + 2 * np.std(np.concatenate(scores))",
         loses=(
-            "threshold_of_one_person",
+            "threshold_of_three_people",
             "threshold_of_healthy_people",
             "threshold_among_patients",
         ),

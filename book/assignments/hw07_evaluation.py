@@ -643,7 +643,7 @@ MISTAKES = [
         "a small number in the denominator",
         'return 1.0 if EMPTY == "counts as 1" else float("nan")',
         "total = 1e-8",
-        loses=("dice_of_empty_masks", "dice_over_patients"),
+        loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="does not settle 0 / 0",
     ),
     Mistake(
@@ -651,7 +651,7 @@ MISTAKES = [
         "the other rule for empty masks",
         'EMPTY == "counts as 1"',
         'EMPTY != "counts as 1"',
-        loses=("dice_of_empty_masks", "dice_over_patients"),
+        loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="in your course",
     ),
     Mistake(
@@ -659,7 +659,7 @@ MISTAKES = [
         "every healthy patient is perfect",
         "if total == 0:",
         "if np.sum(lesion) == 0:",
-        loses=("dice_of_empty_masks", "dice_over_patients"),
+        loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="",
     ),
     Mistake(
@@ -667,7 +667,7 @@ MISTAKES = [
         "pooled voxels",
         OVER_PATIENTS,
         "dice(predictions, lesions)",
-        loses=("dice_over_patients",),
+        loses=("dice_of_small_masks", "dice_over_patients"),
         says="pooled number",
     ),
     Mistake(
@@ -675,7 +675,7 @@ MISTAKES = [
         "equal scores one after the other",
         RANKED,
         '(0, np.argsort(np.argsort(-scores, kind="stable")), np.ones(len(scores)))',
-        loses=("precision_with_ties",),
+        loses=("precision_of_five", "precision_with_ties"),
         says="one after the other",
     ),
     Mistake(
@@ -683,7 +683,7 @@ MISTAKES = [
         "the background counted",
         "scores[inside], lesion[inside]",
         "np.ravel(scores), np.ravel(lesion)",
-        loses=("precision_inside_the_brain",),
+        loses=("precision_of_five", "precision_inside_the_brain"),
         says="background is counted",
     ),
     Mistake(
@@ -691,7 +691,7 @@ MISTAKES = [
         "the background set to 0 and counted",
         "scores[inside], lesion[inside]",
         "np.ravel(scores * inside), np.ravel(lesion & inside)",
-        loses=("precision_inside_the_brain",),
+        loses=("precision_of_five", "precision_inside_the_brain"),
         says="setting it to 0 leaves it in",
     ),
     Mistake(
@@ -759,7 +759,7 @@ MISTAKES = [
         "the threshold of the test patients",
         "threshold_from(*validation, share)",
         "threshold_from(*test, share)",
-        loses=("dice_with_the_threshold_of_others",),
+        loses=("threshold_on_known_scores", "dice_with_the_threshold_of_others"),
         says="of the test patients",
     ),
     Mistake(
@@ -769,7 +769,7 @@ MISTAKES = [
         "tried = np.quantile(test[0], np.linspace(0.5, 0.99, 80))\n"
         "    threshold = max(tried, key=lambda t: np.mean(\n"
         "        [metrics.dice(s > t, x) for s, x in zip(*test)]))",
-        loses=("dice_with_the_threshold_of_others",),
+        loses=("threshold_on_known_scores", "dice_with_the_threshold_of_others"),
         says="best threshold of the test patients",
     ),
     Mistake(
@@ -777,7 +777,7 @@ MISTAKES = [
         "one pooled number",
         "return 2 * (called & lesions).sum(axis=1) / total",
         "return 2 * (called & lesions).sum() / total.sum()",
-        loses=("dice_with_the_threshold_of_others",),
+        loses=("threshold_on_known_scores", "dice_with_the_threshold_of_others"),
         says="pooled",
     ),
     Mistake(
@@ -793,7 +793,7 @@ MISTAKES = [
         "another level",
         "(100 - LEVEL) / 2",
         "(LEVEL - 85) / 2",
-        loses=("interval_over_patients",),
+        loses=("interval_of_equal_patients", "interval_over_patients"),
         says="your course asks for",
     ),
     Mistake(
@@ -801,7 +801,11 @@ MISTAKES = [
         "single patients for their mean",
         "means = each[drawn].mean(axis=1)",
         "means = each",
-        loses=("interval_over_patients", "interval_uses_its_generator"),
+        loses=(
+            "interval_of_equal_patients",
+            "interval_over_patients",
+            "interval_uses_its_generator",
+        ),
         says="single patients lie",
     ),
     Mistake(
@@ -809,7 +813,11 @@ MISTAKES = [
         "without replacement",
         "rng.integers(len(each), size=(n, len(each)))",
         "np.argsort(rng.random((n, len(each))), axis=1)",
-        loses=("interval_over_patients", "interval_uses_its_generator"),
+        loses=(
+            "interval_of_equal_patients",
+            "interval_over_patients",
+            "interval_uses_its_generator",
+        ),
         says="draw with replacement",
     ),
     Mistake(
@@ -825,7 +833,7 @@ MISTAKES = [
         "a verdict by the middle",
         "if low > 0:",
         "if low + high > 0:",
-        loses=("verdicts_of_intervals",),
+        loses=("interval_of_equal_patients", "verdicts_of_intervals"),
         says="holds 0",
     ),
     Mistake(
@@ -834,7 +842,7 @@ MISTAKES = [
         'max(at(t) for t in study["thresholds"])',
         "np.mean([max(metrics.dice((first[i] > t) & brains[i], lesions[i])\n"
         '            for t in study["thresholds"]) for i in patients])',
-        loses=("recomputed_dices",),
+        loses=("recomputed_by_each_rule", "recomputed_dices"),
         says="a threshold of their own",
     ),
     Mistake(
@@ -842,7 +850,7 @@ MISTAKES = [
         "pooled voxels called a mean",
         '"D0": at(study["threshold"])',
         '"D0": metrics.dice((first > study["threshold"]) * brains, lesions)',
-        loses=("recomputed_dices",),
+        loses=("recomputed_by_each_rule", "recomputed_dices"),
         says="pooled number",
     ),
     Mistake(
@@ -850,7 +858,7 @@ MISTAKES = [
         "the best training of each patient",
         "each.mean(axis=1).max()",
         "each.max(axis=0).mean()",
-        loses=("recomputed_areas",),
+        loses=("recomputed_by_each_rule", "recomputed_areas"),
         says="another training for every patient",
     ),
     Mistake(
@@ -858,7 +866,7 @@ MISTAKES = [
         "the background counted",
         "np.mean(areas(brains))",
         "np.mean(areas(brains | True))",
-        loses=("recomputed_areas",),
+        loses=("recomputed_by_each_rule", "recomputed_areas"),
         says="every voxel outside the brain is an easy negative",
     ),
     Mistake(
@@ -866,7 +874,7 @@ MISTAKES = [
         "the wrong axis for the trainings",
         "each.mean(),",
         "each[0].mean(),",
-        loses=("recomputed_areas",),
+        loses=("recomputed_by_each_rule", "recomputed_areas"),
         says="first training alone",
     ),
     Mistake(
@@ -874,7 +882,7 @@ MISTAKES = [
         "single values resampled",
         "values[rows].mean(axis=(1, 2))",
         "values.ravel()[singles].mean(axis=-1)",
-        loses=("recomputed_intervals",),
+        loses=("recomputed_by_each_rule", "recomputed_intervals"),
         says="counts every training as a patient",
     ),
     Mistake(

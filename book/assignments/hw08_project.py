@@ -408,6 +408,7 @@ MISTAKES = [
         "    return clouds",
         (
             "hides_inside_the_brain",
+            "chance_and_clean_slices",
             "the_seed_decides",
             "each_slice_draws",
             "every_slice_of_a_head",
@@ -428,7 +429,7 @@ MISTAKES = [
         "one of two draws does not use the generator",
         "torch.rand((b, 1, 1, 1), generator=generator, **like)",
         "torch.rand((b, 1, 1, 1), **like)",
-        ("the_seed_decides",),
+        ("chance_and_clean_slices", "the_seed_decides"),
         "some chance does not come from `generator`",
     ),
     Mistake(
@@ -436,7 +437,7 @@ MISTAKES = [
         "a generator of its own",
         "    b = len(images)\n",
         "    b = len(images)\n    generator = torch.Generator().manual_seed(0)\n",
-        ("the_seed_decides",),
+        ("chance_and_clean_slices", "the_seed_decides"),
         "two seeds, one result",
     ),
     Mistake(
@@ -444,7 +445,7 @@ MISTAKES = [
         "writes into the clean slices",
         LAST,
         "    images[clouds] = 0.0\n    return images",
-        ("clean_slices_stay",),
+        ("chance_and_clean_slices", "clean_slices_stay"),
         "it writes into the clean slices",
     ),
     Mistake(
@@ -454,7 +455,7 @@ MISTAKES = [
         DRAWS.replace("tuple(images.shape)", "(1, 1, *images.shape[2:])").replace(
             "(b, 1, 1, 1)", "(1, 1, 1, 1)"
         ),
-        ("each_slice_draws",),
+        ("chance_and_clean_slices", "each_slice_draws"),
         "all slices of a batch share one draw",
     ),
     Mistake(
@@ -537,7 +538,7 @@ MISTAKES = [
         "the mean of nothing",
         "    if not where.any():\n        return 0.0, 0.0, 0.0\n",
         "",
-        ("lazy_scores_of_nothing",),
+        ("lazy_answers_to_one_slice", "lazy_scores_of_nothing"),
         "the mean of nothing",
     ),
     Mistake(
@@ -570,7 +571,7 @@ MISTAKES = [
         "another level",
         "rest = (100 - LEVEL) / 2",
         "rest = (LEVEL - 85) / 2",
-        ("interval_of_other_trainings",),
+        ("interval_of_equal_gains", "interval_of_other_trainings"),
         "an interval of another level",
     ),
     Mistake(
@@ -578,7 +579,7 @@ MISTAKES = [
         "where single patients lie",
         "np.percentile(means, [rest, 100 - rest])",
         "np.percentile(each, [rest, 100 - rest])",
-        ("interval_of_other_trainings", "interval_draws_from_rng"),
+        ("interval_of_equal_gains", "interval_of_other_trainings", "interval_draws_from_rng"),
         "where single patients lie",
     ),
     Mistake(
@@ -586,7 +587,7 @@ MISTAKES = [
         "a generator of its own",
         "drawn = rng.integers",
         "drawn = np.random.default_rng(0).integers",
-        ("interval_draws_from_rng",),
+        ("interval_of_equal_gains", "interval_draws_from_rng"),
         "not with one of your own",
     ),
 ]

@@ -7,7 +7,7 @@ import typer
 
 from maskdiff_edu.cli.options import Device, reports_errors
 from maskdiff_edu.course.classes import grade_class
-from maskdiff_edu.course.gradebooks import fill_gradebook
+from maskdiff_edu.course.gradebooks import fill_gradebook, require_gradebook
 from maskdiff_edu.course.kits import read_kit
 from maskdiff_edu.course.leaderboard import N_PEOPLE, PAGE, TABLE, make_leaderboard
 
@@ -35,15 +35,20 @@ def grade(
     grades.csv`
     """
     kit = read_kit(assignment)
+    if gradebook is not None:
+        require_gradebook(gradebook, grade_column)
     graded = grade_class(submissions, kit, out, jobs=jobs)
     typer.echo(f"{len(graded)} people graded: {out / 'grades.csv'}, {out / 'class.html'}")
     for isolation in sorted({person.result.isolation for person in graded} - {""}):
         typer.echo(f"Notebooks ran {isolation}")
-    if any(person.result.written for person in graded):
-        typer.echo(f"Answers to read: {out / 'written.csv'}; fill in points and run this again")
+    if unread := sum(len(person.unread) for person in graded):
+        typer.echo(
+            f"{unread} answers are not read yet and count as 0: fill in the points in "
+            f"{out / 'written.csv'} and run this again"
+        )
     if gradebook is not None:
         points = {person.student: person.points for person in graded}
-        filled = fill_gradebook(gradebook, points, kit.points, out / gradebook.name, grade_column)
+        filled = fill_gradebook(gradebook, points, kit.total, out / gradebook.name, grade_column)
         typer.echo(f"Grades filled into {out / gradebook.name}")
         if filled.missing:
             typer.echo(f"No row in it for: {', '.join(filled.missing)}")

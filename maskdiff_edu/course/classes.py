@@ -41,6 +41,7 @@ def grade_class(place: Path, kit: Kit, out: Path, *, jobs: int = 2) -> list[Grad
 neither
     """
     people = by_student(find_submissions(place))
+    _require_this_assignment(people.values(), kit)
     out.mkdir(parents=True, exist_ok=True)
     with Workshop() as workshop, ThreadPoolExecutor(jobs) as pool:
 
@@ -50,9 +51,24 @@ neither
         ordered = pool.map(one, people.values())
         done = list(bar(ordered, total=len(people), desc="grading", unit="person"))
     points = _read_written(out / WRITTEN)
-    graded = [_with_written(person, points) for person in done]
+    graded = [_with_written(person, kit, points) for person in done]
     _write_tables(graded, kit, out, points)
     return graded
+
+
+def _require_this_assignment(people: Iterable[Sequence[Submission]], kit: Kit) -> None:
+    """Stop where every notebook is one of another assignment: the folder is the wrong one."""
+    named = set()
+    for submissions in people:
+        try:
+            named.add(read_notebook(_choose(submissions, kit)[1])[1].get("assignment"))
+        except ValueError:
+            continue  # no notebook
+    if named and kit.name not in named and None not in named:
+        raise Error(
+            f"{kit.folder}: expected the assignment that was handed in, "
+            f"{', '.join(sorted(map(str, named)))}, got {kit.name}"
+        )
 
 
 def _grade_person(
@@ -108,28 +124,34 @@ def _read_written(path: Path) -> dict[tuple[str, str], str]:
     """(student, exercise) -> points, as somebody wrote them."""
     if not path.is_file():
         return {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    text = path.read_text(encoding="utf-8-sig")
+    head = text.partition("\n")[0]
+    # Where a decimal comma is usual, spreadsheets save with semicolons.
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
     try:
-        return {(row["student"], row["exercise"]): row["points"].strip() for row in rows}
+        return {(_plain(row["student"]), row["exercise"]): row["points"].strip() for row in rows}
     except (KeyError, AttributeError):
         raise Error(
-            f"{path}: expected the columns student, exercise, points, answer; delete the file to "
-            "have it made anew"
+            f"{path}: expected the columns student, exercise and points, got {head.strip()!r}; "
+            "save it as a table with commas or semicolons"
         ) from None
 
 
-def _with_written(person: Graded, points: Mapping[tuple[str, str], str]) -> Graded:
+def _with_written(person: Graded, kit: Kit, points: Mapping[tuple[str, str], str]) -> Graded:
     read: dict[str, float] = {}
     for exercise in person.result.written:
         text = points.get((person.student, exercise), "")
+        most = kit.written[exercise]
         try:
-            read |= {exercise: float(text.replace(",", "."))} if text else {}
+            found = {exercise: float(text.replace(",", "."))} if text else {}
         except ValueError:
+            found = {exercise: -1.0}
+        if found and not 0 <= found[exercise] <= most:
             raise Error(
-                f"{WRITTEN}: expected a number of points for {person.student}, {exercise}, got "
+                f"{WRITTEN}: expected 0 to {most:g} points for {person.student}, {exercise}, got "
                 f"{text!r}"
-            ) from None
+            )
+        read |= found
     return replace(person, written=read)
 
 
@@ -152,11 +174,12 @@ def _write_tables(
     head = ["student", "name", "points", "of (tests)", "written", "late", "file", "notes"]
     write_atomic(out / "grades.csv", as_csv([head, *rows]))
     written = [
-        [p.student, q, points.get((p.student, q), ""), answer]
+        [p.student, p.name, q, points.get((p.student, q), ""), f"{kit.written[q]:g}", answer]
         for p in graded
         for q, answer in p.result.written.items()
+        if answer
     ]
-    head = ["student", "exercise", "points", "answer"]
+    head = ["student", "name", "exercise", "points", "of", "answer"]
     write_atomic(out / WRITTEN, as_csv([head, *written]))
     write_atomic(out / "class.html", class_page(graded, kit).encode())
     packed = io.BytesIO()
@@ -171,6 +194,11 @@ def _write_tables(
 def _returned_name(person: Graded) -> str:
     """Where the systems look for a person's feedback: beside the file, under another name."""
     return person.path.removesuffix(".ipynb") + "-feedback.html"
+
+
+def _plain(cell: str) -> str:
+    """A cell as it was before `as_csv`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def as_csv(rows: Iterable[Sequence[Any]]) -> bytes:

@@ -31,19 +31,36 @@ def fill_gradebook(
 ) -> Filled:
     """Write a copy of a table with everybody's grade, scaled to the table's own maximum.
 
-    grades: a person's number -> points of `of`; nobody else's row is touched.
-    Raises: Error where the table is neither Moodle's nor Canvas's, or no column fits.
+    grades: a person's number -> points of `of`; nobody else's row is touched. column: the name of
+    the column, or how it begins.
+    Raises: Error, and nothing is written, where the table is neither Moodle's nor Canvas's, no
+    column fits, or nobody with a grade has a row.
     """
-    data = path.read_bytes()
+    mark, rows = _read_rows(path)
+    filled = _fill(rows, grades, of, column, path)
+    if grades and len(filled.missing) == len(grades):
+        raise Error(
+            f"{path}: expected rows of the people who handed in, found none of them; is it the "
+            "table of another course?"
+        )
+    write_atomic(out, (mark + filled.text).encode())
+    return filled
+
+
+def require_gradebook(path: Path, column: str = "") -> None:
+    """Raise now what `fill_gradebook` would raise of the table, before anybody waits for it."""
+    _, rows = _read_rows(path)
+    _fill(rows, {}, 1.0, column, path)
+
+
+def _read_rows(path: Path) -> tuple[str, list[list[str]]]:
+    """The byte order mark, if there is one, and the rows."""
     try:
-        text = data.decode("utf-8")
+        text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         raise Error(f"{path}: expected a table in UTF-8, got another encoding") from None
     mark = "\ufeff" if text.startswith("\ufeff") else ""
-    rows = split_table(text.removeprefix(mark))
-    filled = _fill(rows, grades, of, column, path)
-    write_atomic(out, (mark + filled.text).encode())
-    return filled
+    return mark, split_table(text.removeprefix(mark))
 
 
 def split_table(text: str) -> list[list[str]]:
@@ -121,16 +138,18 @@ def _moodle_ids(rows: list[list[str]], head: list[str], path: Path) -> list[str]
 
 
 def _column(head: list[str], column: str, canvas: bool, path: Path) -> int:
+    titles = [name for name in head if not canvas or re.search(r"\(\d+\)$", name)]
     if column:
         fits = [i for i, name in enumerate(head) if name == column]
+        fits = fits or [i for i, name in enumerate(head) if name.startswith(column)]
     elif canvas:  # an assignment's title ends in its number
-        fits = [i for i, name in enumerate(head) if re.search(r"\(\d+\)$", name)]
+        fits = [i for i, name in enumerate(head) if name in titles]
     else:
         fits = [i for i, name in enumerate(head) if name.lower() in _GRADE]
     if len(fits) != 1:
         raise Error(
             f"{path}: expected one column for the grades, found {len(fits)}; name it with "
-            f"--grade-column, one of: {', '.join(head)}"
+            f"--grade-column, one of: {', '.join(titles)}"
         )
     return fits[0]
 

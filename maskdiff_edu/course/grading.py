@@ -261,6 +261,9 @@ class _Run:
     def _exercises_at(self, at: int) -> list[str]:
         return [name for name, place in self.places.items() if place == at]
 
+    def _functions_of(self, exercise: str) -> int:
+        return next(len(e.functions) for e in self.kit.exercises if e.name == exercise)
+
     def _name_of(self, at: int) -> str:
         """A cell that is no exercise, as its reader would call it; Colab numbers no cells."""
         above = [name for name, place in self.places.items() if place < at]
@@ -279,6 +282,10 @@ class _Run:
                 continue
             if error and BLANK not in source:
                 self.result.notes.append(f"{exercise}: its cell ended with {error}")
+            if source.count(BLANK) >= self._functions_of(exercise) > 0:
+                self.result.outcomes[exercise] = _all_fail(self.kit, exercise, "this is blank")
+                self.report(self.result)
+                continue
             outcomes = self.result.outcomes.setdefault(exercise, [])
             for test in self.kit.tests_of(exercise):
                 with bench.test() as call:

@@ -9,6 +9,7 @@ A kit is a folder::
     instructor/hw01_noising_mistakes.md  which mistake fails which test
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ class Kit:
     folder: Path
     name: str
     course: str  #: its name, as students may read it
-    version: str  #: of the source
+    version: str  #: of the source and the secret
     exercises: tuple[Exercise, ...]
     numbers: Mapping[str, Any]
     secret: str
@@ -73,6 +74,16 @@ class Kit:
         """What all tests give together."""
         return sum(test.points for test in self.tests)
 
+    @property
+    def written(self) -> dict[str, float]:
+        """The points of each answer that a person reads."""
+        return {e.name: e.points for e in self.exercises if e.written}
+
+    @property
+    def total(self) -> float:
+        """What the tests and all written answers give together."""
+        return self.points + sum(self.written.values())
+
 
 def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") -> Kit:
     """Make an assignment for a course, from its source and the hidden tests beside it.
@@ -88,13 +99,14 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
     read = read_source(source)
     own = Course(secret, read.name)
     numbers = course_numbers(read, own)
+    version = f"{read.version}-{_mark(own)}"
     student = make_notebook(read, numbers, course, solved=False)
     hidden = source.with_suffix(".py")
     _require_tests(read.exercises, tests_in(read.name, hidden), source.name)
     described = {
         "name": read.name,
         "course": course,
-        "version": read.version,
+        "version": version,
         "exercises": [asdict(exercise) for exercise in read.exercises],
         "numbers": numbers,
         "secret": own.secret,
@@ -105,12 +117,18 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
         instructor.mkdir(parents=True)
         solved = make_notebook(read, numbers, course, solved=True)
         for place, made in ((folder, student), (instructor, solved)):
+            made["metadata"]["maskdiff"]["version"] = version
             _write_json(place / f"{read.name}.ipynb", made)
         _write_json(instructor / f"{read.name}.json", described)
         shutil.copyfile(hidden, instructor / hidden.name)
         table = mistakes_table(load_tests(hidden), read.name)
         (instructor / f"{read.name}_mistakes.md").write_text(table, encoding="utf-8")
     return read_kit(out)
+
+
+def _mark(course: Course) -> str:
+    """Tells two courses of one name apart; a guess at the secret takes a twentieth of a second."""
+    return hashlib.scrypt(course.secret.encode(), salt=b"kit", n=2**13, r=8, p=1, dklen=4).hex()
 
 
 def read_kit(folder: Path) -> Kit:
@@ -131,7 +149,7 @@ made, found no instructor/*.json in it
         )
     fields = read_json(described)
     exercises = tuple(
-        Exercise(e["name"], tuple(e["functions"]), e["written"], e["index"])
+        Exercise(e["name"], tuple(e["functions"]), e["written"], e["index"], e["points"])
         for e in fields.pop("exercises")
     )
     tests = tests_in(fields["name"], described.with_suffix(".py"))

@@ -31,15 +31,18 @@ def class_page(graded: Sequence[Graded], kit: Kit) -> str:
         passed = sum(o.passed for o in of_test)
         tests.append((test, passed, len(of_test)))
     # Numbers differ from person to person; the idea before them is what people share.
-    ideas = Counter(_idea(o.message) for o in outcomes if not o.passed)
+    told = [{_idea(o.message) for os in p.result.outcomes.values() for o in os if not o.passed}
+            for p in graded]  # fmt: skip
+    ideas = Counter(idea for person in told for idea in person)
     seconds = sorted(p.result.seconds for p in graded)
     return render(
         "class.html",
         kit=kit,
         graded=sorted(graded, key=lambda p: p.name),
         tests=sorted(tests, key=lambda row: row[1]),
-        ideas=ideas.most_common(MOST),
-        histogram=_histogram([p.points for p in graded], kit.points),
+        # What names a wrong idea first; "expected 3, got 4" names none.
+        ideas=sorted(ideas.items(), key=lambda row: ("expected" in row[0], -row[1]))[:MOST],
+        histogram=_histogram([p.points for p in graded], kit.total),
         median_seconds=seconds[len(seconds) // 2],
         isolation=sorted({p.result.isolation for p in graded if p.result.isolation}),
     )

@@ -5,8 +5,8 @@ Cells are told apart by their first line:
 * `# COURSE` computes the numbers of one course with `course.choice(name, ...)`; the student's
   notebook holds the results.
 * `# EXERCISE q1 function another` is answered by the student; `### BEGIN SOLUTION` and
-  `### END SOLUTION` enclose what the student writes. In a Markdown cell, `## EXERCISE q5` is a
-  written question, whose model answer stands between the same marks.
+  `### END SOLUTION` enclose what the student writes. In a Markdown cell, `## EXERCISE q5
+  (4 points)` is a written question, whose model answer stands between the same marks.
 * `# AT HOME` takes long, such as a training: students run it, the grader leaves it out.
 * `# CHECK` and everything else is the same for everybody.
 
@@ -25,7 +25,7 @@ from maskdiff_edu.course.tasks import number_from
 from maskdiff_edu.errors import SettingsError
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-EXERCISE = re.compile(r"^#+ EXERCISE (q\w+)((?: \w+)*)[ \t]*$")
+EXERCISE = re.compile(r"^#+ EXERCISE (q\w+)((?: \w+)*)(?: \((\d+) points?\))?[ \t]*$")
 BLANK = "...  # your code"
 WRITTEN_BLANK = "*Write your answer here.*"
 AT_HOME = "# AT HOME"  #: how a cell begins that the grader leaves out
@@ -55,6 +55,7 @@ class Exercise:
     functions: tuple[str, ...]  #: what the cell must define
     written: bool  #: read by a person
     index: int  #: of the cell
+    points: float = 0.0  #: at most, where a person reads it; tests have points of their own
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,13 @@ def read_source(path: Path) -> Source:
         if found:
             _require_solution(cell["source"], f"{path.name}, exercise {found[1]}")
             written = cell["cell_type"] == "markdown"
-            exercises.append(Exercise(found[1], tuple(found[2].split()), written, i))
+            points = float(found[3] or 0)
+            if written != (points > 0):
+                raise SettingsError(
+                    f"{path.name}, exercise {found[1]}: expected points, as in `## EXERCISE q5 "
+                    f"(4 points)`, where a person reads the answer, and only there, got {first!r}"
+                )
+            exercises.append(Exercise(found[1], tuple(found[2].split()), written, i, points))
         elif marks:
             raise SettingsError(f"{path.name}, cell {i}: expected a solution in an exercise only")
     names = [exercise.name for exercise in exercises]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maskdiff_edu.course.tasks import Answer, Given, Tests, close, require
+from maskdiff_edu.course.tasks import Answer, Given, Tests, array, close, require
 
 TESTS = Tests()
 CHAPTER = "book/ch02_noising.html"
@@ -15,12 +15,15 @@ def betas_of(given: Given, T: int, first: float, last: float) -> np.ndarray:
     return np.linspace(first**0.5, last**0.5, T) ** 2
 
 
-@TESTS("q1", points=1, says="the betas of your course begin and end where they should")
+@TESTS("q1", points=1, says="the betas of your course: the first, a middle one, the last")
 def betas_begin_and_end(answer: Answer, given: Given) -> None:
-    got = answer.betas(given.T, given.FIRST, given.LAST)
-    close(np.shape(got), (given.T,), "the shape of betas(T, FIRST, LAST)")
+    got = array(answer.betas(given.T, given.FIRST, given.LAST), (given.T,), "betas(T, FIRST, LAST)")
     close(got[0], given.FIRST, "the first beta")
     close(got[-1], given.LAST, "the last beta")
+    middle, other = (0.05, 0.04) if given.SCHEDULE == "in equal steps" else (0.04, 0.05)
+    mistakes = {f"this is not how your course spaces them, which is {given.SCHEDULE}": other}
+    got = array(answer.betas(3, 0.01, 0.09), (3,), "betas(3, 0.01, 0.09)")
+    close(got[1], middle, "the middle one of betas(3, 0.01, 0.09)", mistakes, see=CHAPTER)
 
 
 @TESTS("q1", points=1, says="alphas_bar of three betas")

@@ -124,7 +124,7 @@ def rule_mistakes(rule: str, layers: np.ndarray, brain_masks: np.ndarray) -> dic
     }
 
 
-@TESTS("q1", points=1, says="one rectangle, in a small picture")
+@TESTS("q1", points=1, says="one rectangle in a small picture, and one in each of two slices")
 def one_rectangle(answer: Answer, given: Given) -> None:
     numbers = [np.array([[n]]) for n in (1, 3, 2, 4)]  # top, left, height, width
     want = layers_of(*numbers, 6, 9)
@@ -154,6 +154,18 @@ def one_rectangle(answer: Answer, given: Given) -> None:
     }
     got = answer.rectangles(*map(torch.from_numpy, numbers), 6, 9)
     same_mask(got, want, "a rectangle of 2 rows and 4 columns, from row 1 and column 3", mistakes)
+    numbers = [np.array(n)[:, None] for n in ((1, -1), (3, 6), (2, 3), (4, 5))]
+    want = layers_of(*numbers, 6, 9)
+    top, left, height, width = numbers
+    mistakes = {
+        INVERTED: ~want,
+        "both slices have the rectangle of the first one": want[[0, 0]],
+        "what begins above the picture was pushed in; the part outside is nowhere": layers_of(
+            np.maximum(top, 0), left, height, width, 6, 9
+        ),
+    }
+    got = answer.rectangles(*map(torch.from_numpy, numbers), 6, 9)
+    same_mask(got, want, "one rectangle in each of two slices, the second from row -1", mistakes)
 
 
 @TESTS("q1", points=1, says="two rectangles that overlap, together")
@@ -175,12 +187,19 @@ def two_together(answer: Answer, given: Given) -> None:
     same_mask(answer.union(torch.from_numpy(layers)), want, "union(layers)", mistakes)
 
 
-@TESTS("q2", points=1, says="rectangles of your course lie inside the picture")
+@TESTS(
+    "q2", points=1, says="rectangles of your course lie inside the picture, and their sides differ"
+)
 def inside_the_picture(answer: Answer, given: Given) -> None:
     b, h, w = 100, 40, 56
     got = answer.draw_rectangles(b, given.COUNT, given.SHORTEST, given.LONGEST, h, w, seeded(1))
     top, left, height, width = whole(
         got, "top, left, height, width", (b, given.COUNT), "draw_rectangles(…)"
+    )
+    require(
+        np.ptp(height, axis=0).any(),
+        "all slices of the batch have the same rectangles; draw for each slice",
+        CHAPTER,
     )
     for start, side, n, name in ((top, height, h, "heights"), (left, width, w, "widths")):
         require(
@@ -195,6 +214,16 @@ def inside_the_picture(answer: Answer, given: Given) -> None:
             "may begin depends on its side",
             CHAPTER,
         )
+        require(
+            side.min() == given.SHORTEST and side.max() == given.LONGEST,
+            f"{name}: of many, none was {given.SHORTEST} or none was {given.LONGEST}; both ends "
+            "are included",
+        )
+    require(
+        (height != width).any(),
+        "all rectangles are squares; draw height and width apart from each other",
+        CHAPTER,
+    )
 
 
 @TESTS("q2", points=1, says="the same seed gives the same rectangles, another seed others")
@@ -219,6 +248,15 @@ def same_seed_same_rectangles(answer: Answer, given: Given) -> None:
         not np.array_equal(first[2:], draw(4, sizes)[2:]),
         "another seed gave the same heights and widths; draw them from the generator too, and do "
         "not seed it yourself",
+        CHAPTER,
+    )
+    used = seeded(3)
+    torch.rand(1000, generator=used)  # as a batch before would have
+    got = answer.draw_rectangles(6, given.COUNT, *sizes, 64, 80, used)
+    require(
+        not np.array_equal(first, np.stack([np.asarray(part) for part in got])),
+        "two batches one after the other get the same rectangles; a generator goes on from where "
+        "it is, so draw from it and do not seed it anew",
         CHAPTER,
     )
     alike = (given.SHORTEST, given.SHORTEST + 1)  # sides that hardly change where one may begin
@@ -260,20 +298,23 @@ def one_pixel_brains(answer: Answer, given: Given) -> None:
     close(found, want, "row and column of the only brain pixel", mistakes, see=CHAPTER)
 
 
-@TESTS("q3", points=1, says="the rule of your course, for three rectangles")
-def rule_for_three(answer: Answer, given: Given) -> None:
+@TESTS("q3", points=1, says="the rule of your course, for four rectangles")
+def rule_for_four(answer: Answer, given: Given) -> None:
     brain_masks = np.zeros((1, 1, 8, 12), dtype=bool)
     brain_masks[..., 1:7, 2:8] = True
-    left = np.array([[3, 5, 7]])  # in the brain; three columns of four in it; one column of four
-    top, height, width = np.array([[1, 3, 0]]), np.array([[2, 2, 8]]), np.full((1, 3), 4)
+    # In the brain; three columns of four in it; one column of four; exactly two of four.
+    left, width = np.array([[3, 5, 7, 6]]), np.full((1, 4), 4)
+    top, height = np.array([[1, 3, 0, 5]]), np.array([[2, 2, 8, 2]])
     layers = layers_of(top, left, height, width, 8, 12)
     want = restricted(given.RULE, layers, brain_masks)
     got = answer.restrict(torch.from_numpy(layers), torch.from_numpy(brain_masks))
     mistakes = rule_mistakes(given.RULE, layers, brain_masks)
-    same_mask(got, want, "three rectangles, two of which stick out", mistakes)
+    same_mask(got, want, "four rectangles, three of which stick out", mistakes)
 
 
-@TESTS("q4", points=1, says="hiding a few pixels of a small slice")
+@TESTS(
+    "q4", points=1, says="hiding a few pixels of a small slice, also with the zero of your course"
+)
 def hide_a_few(answer: Answer, given: Given) -> None:
     x_0 = np.linspace(-0.9, 0.6, 12, dtype=np.float32).reshape(1, 1, 3, 4)
     patch_mask = np.zeros(x_0.shape, dtype=bool)
@@ -292,6 +333,17 @@ def hide_a_few(answer: Answer, given: Given) -> None:
         }
         got = answer.hide(torch.from_numpy(x_0), torch.from_numpy(patch_mask), value)
         close(got, want, f"hide(x_0, patch_mask, {value:g})", mistakes, see=CHAPTER)
+    image = (x_0 + 1) / 2
+    zeros = {"before scaling": -1, "after scaling": 0}
+    holes = {when: np.where(patch_mask, np.float32(zero), x_0) for when, zero in zeros.items()}
+    other = "after scaling" if given.ZERO == "before scaling" else "before scaling"
+    mistakes = {
+        f"the zero was put in {other}; in your course it is put in {given.ZERO}": holes[other],
+        "the slice still runs from 0 to 1": np.where(patch_mask, 0, image),
+        "nothing was hidden": x_0,
+    }
+    got = answer.hide_with_zero(torch.from_numpy(image), torch.from_numpy(patch_mask))
+    close(got, holes[given.ZERO], "hide_with_zero(image, patch_mask)", mistakes, see=CHAPTER)
 
 
 @TESTS("q5", points=1, says="coverage and shares of four small masks")
@@ -301,11 +353,12 @@ def small_coverage(answer: Answer, given: Given) -> None:
     patch_mask = np.zeros_like(brain_masks)
     patch_mask[0, 0, 1, 1:3] = True  # 2 of them
     patch_mask[1, 0, 1:3, 1:5] = True  # all
-    patch_mask[2, 0, 1:3, 1] = True  # 2
+    patch_mask[2, 0, 1:3, :2] = True  # 2, and as many of the background
     masks = torch.from_numpy(patch_mask), torch.from_numpy(brain_masks)
     want = np.zeros((4, 6))
     want[1:3, 1:5] = 0.25
     want[1, 1], want[1, 2], want[2, 1] = 0.75, 0.5, 0.5
+    want[1:3, 0] = 0.25
     mistakes = {
         "this counts the masks; divide by how many there are": 4 * want,
         "this is the share in which a pixel is not hidden": 1 - want,
@@ -313,6 +366,7 @@ def small_coverage(answer: Answer, given: Given) -> None:
     close(answer.coverage(masks[0]), want, "coverage(patch_mask)", mistakes, see=CHAPTER)
     shares = np.array([0.25, 1.0, 0.25, 0.0])
     mistakes = {
+        "what is hidden in the background was counted, too": np.array([0.25, 1.0, 0.5, 0.0]),
         "this is the share of the picture; divide by the pixels of the brain": shares * 8 / 24,
         "this counts pixels; divide by those of the brain": shares * 8,
         "this is the share that is not hidden": 1 - shares,

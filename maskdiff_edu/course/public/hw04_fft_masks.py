@@ -37,7 +37,7 @@ def real(got: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     return found
 
 
-@TESTS("q1", points=1, says="one brightness everywhere: the mean is in the middle, with its factor")
+@TESTS("q1", points=1, says="one brightness, then a wave on an odd grid: the mean is in the middle")
 def spectrum_of_one_brightness(answer: Answer, given: Given) -> None:
     u = np.full((6, 8), 0.5)
     plain = np.zeros(u.shape)
@@ -49,14 +49,32 @@ def spectrum_of_one_brightness(answer: Answer, given: Given) -> None:
     }
     got = answer.to_spectrum(u)
     close(got, want, "the spectrum of one brightness", mistakes, see=CHAPTER)
+    h, w = 5, 7
+    u = np.tile(0.5 + np.sin(2 * np.pi * np.arange(w) / w), (h, 1))
+    want = np.zeros((h, w), complex)
+    want[2, 2:5] = 0.5j, 0.5, -0.5j
+    want *= h * w * factor_of(given.NORM, h * w)
+    mistakes = {
+        "the mean is not in the middle: fftshift and ifftshift differ on an odd grid": np.roll(
+            want, (1, 1), (0, 1)
+        ),
+        "the mean is in the corner: fftshift is missing": np.roll(want, (-2, -3), (0, 1)),
+        "these are lengths; the spectrum is complex": np.abs(want),
+    }
+    close(answer.to_spectrum(u), want, "the spectrum of a wave, 5 x 7", mistakes, see=CHAPTER)
 
 
 @TESTS("q1", points=1, says="the way back from a mean and one wave, as real numbers")
 def image_of_one_wave(answer: Answer, given: Given) -> None:
-    h, w = 6, 8
+    for h, w in ((6, 8), (5, 7)):
+        judge_image_of_one_wave(answer, given, h, w)
+
+
+def judge_image_of_one_wave(answer: Answer, given: Given, h: int, w: int) -> None:
+    """On an odd grid fftshift and ifftshift are not the same."""
     want = np.tile(0.2 + np.cos(2 * np.pi * np.arange(w) / w), (h, 1))
     spectrum = np.zeros((h, w), complex)
-    spectrum[3, 3:6] = 0.5, 0.2, 0.5
+    spectrum[h // 2, w // 2 - 1 : w // 2 + 2] = 0.5, 0.2, 0.5
     spectrum *= h * w * factor_of(given.NORM, h * w)
     down, right = np.mgrid[:h, :w]
     got = real(answer.to_image(spectrum), (h, w), "to_image")
@@ -65,15 +83,20 @@ def image_of_one_wave(answer: Answer, given: Given) -> None:
         "the middle was taken for the corner: ifftshift is missing": want
         * (-1.0) ** (down + right),
     }
+    if h % 2:
+        corner = np.fft.ifft2(np.fft.fftshift(spectrum)).real / factor_of(given.NORM, h * w)
+        mistakes = {
+            "the way back needs ifftshift; on an odd grid it is another than fftshift": corner
+        }
     for norm in NORMS:
         if norm != given.NORM:
             says = f'this is the way back with norm="{norm}"; your course has norm="{given.NORM}"'
             ratio = factor_of(given.NORM, h * w) / factor_of(norm, h * w)
             mistakes[says] = want * ratio
-    close(got, want, "the image of a mean and one wave", mistakes, see=CHAPTER)
+    close(got, want, f"the image of a mean and one wave, {h} x {w}", mistakes, see=CHAPTER)
 
 
-@TESTS("q2", points=1, says="the twin of one bin, on an even and on an odd grid")
+@TESTS("q2", points=1, says="the twin of one bin, on an even and on an odd grid, and in row 0")
 def twin_of_one_bin(answer: Answer, given: Given) -> None:
     even, odd = np.zeros((6, 8), bool), np.zeros((5, 7), bool)
     even[3 + 1, 4 + 2] = odd[2 + 1, 3 + 2] = True
@@ -98,6 +121,16 @@ def twin_of_one_bin(answer: Answer, given: Given) -> None:
         ),
     }
     close(answer.mirrored(odd), want, "the twin of (1, 2), 5 x 7 bins", mistakes, see=CHAPTER)
+    border, want = np.zeros((6, 8), bool), np.zeros((6, 8))
+    border[0, 4 + 2] = want[0, 4 - 2] = 1
+    mistakes = {
+        "row 0 and column 0 were left as they are; -3 is its own twin, but 2 has the twin -2": (
+            border
+        ),
+        "the row has changed; with 6 bins -3 is its own twin": np.flip(border),
+        "the bin is gone; with 6 bins -3 is its own twin, in the same row": 0 * want,
+    }
+    close(answer.mirrored(border), want, "the twin of (-3, 2), 6 x 8 bins", mistakes, see=CHAPTER)
 
 
 @TESTS("q2", points=1, says="a good square, a lopsided one, and a square with a patch missing")
@@ -164,10 +197,10 @@ def radius_of_four_bins(answer: Answer, given: Given) -> None:
     close(got[rows, columns], want, "the mean, its neighbours, the corner", mistakes, see=CHAPTER)
 
 
-@TESTS("q3", points=1, says="low_pass and high_pass of nine bins, some exactly on the limit")
+@TESTS("q3", points=1, says="the three masks of nine bins, some exactly on a limit")
 def nine_bins(answer: Answer, given: Given) -> None:
     limit = given.LOW
-    r = limit * np.array([[2, 1, 2], [1, 0, 1], [2, 0.5, 2]])
+    r = limit * np.array([[2, 1, 2], [1, 0, 1.5], [3, 0.5, 2]])
     slower, on, mean = r < limit, r == limit, r == 0
     with_edge = given.EDGE == "kept"
     low = slower | on if with_edge else slower
@@ -191,6 +224,18 @@ def nine_bins(answer: Answer, given: Given) -> None:
     }
     got = answer.high_pass(r, limit)
     close(got, high.astype(float), "high_pass of nine bins", mistakes, see=CHAPTER)
+    band = (r < 2 * limit) & high | (r == 2 * limit if with_edge else r < 0)
+    mistakes = {
+        **about_the_mean(given, band, mean, "band-pass"),
+        "this keeps what lies above the lower limit or below the upper one; a bin must do both": (
+            np.ones_like(mean)
+        ),
+        f"a bin exactly on a limit is {given.EDGE} in your course, also by a band-pass": band
+        ^ on
+        ^ (r == 2 * limit),
+    }
+    got = answer.band_pass(r, limit, 2 * limit)
+    close(got, band.astype(float), "band_pass of nine bins", mistakes, see=CHAPTER)
 
 
 def about_the_mean(
@@ -201,15 +246,16 @@ def about_the_mean(
     return {f"your {kind} {done} the mean; in your course it is {given.CENTRE}": want ^ mean}
 
 
-@TESTS("q4", points=1, says="a batch of two: one keeps everything, the other only its mean")
+@TESTS("q4", points=1, says="two images of an odd height: one keeps all, the other only its mean")
 def everything_or_the_mean(answer: Answer, given: Given) -> None:
-    x = np.cos(np.arange(2 * 4 * 6)).reshape(2, 1, 4, 6) - 0.3
+    x = np.cos(np.arange(2 * 5 * 6)).reshape(2, 1, 5, 6) - 0.3
     band_mask = np.zeros(x.shape, bool)
     band_mask[0] = True
     band_mask[1, 0, 2, 3] = True
     means = np.broadcast_to(x.mean(axis=(2, 3), keepdims=True), x.shape)
     want = np.stack([x[0], means[1]])
     in_the_corner = np.fft.ifft2(np.fft.fft2(x) * band_mask).real
+    back = np.fft.fftshift(np.fft.fftshift(np.fft.fft2(x), (2, 3)) * band_mask, (2, 3))
     mistakes = {
         "the images got each other's masks: name the axes of fftshift and ifftshift": np.stack(
             [means[0], x[1]]
@@ -217,12 +263,15 @@ def everything_or_the_mean(answer: Answer, given: Given) -> None:
         "what the mask keeps is hidden; True means kept": x - want,
         "the mask has the mean in the middle, and the spectrum in the corner": in_the_corner,
         "negative values have become positive: take the real part, not the length": np.abs(want),
+        "the way back needs ifftshift; on an odd grid it is another than fftshift": (
+            np.fft.ifft2(back).real
+        ),
     }
     got = real(answer.filter_image(x, band_mask), x.shape, "filter_image")
     close(got, want, "filter_image of two images", mistakes, see=CHAPTER)
 
 
-@TESTS("q5", points=1, says="the energy of all bins is that of all pixels")
+@TESTS("q5", points=0.5, says="the energy of all bins is that of all pixels")
 def energy_of_all_bins(answer: Answer, given: Given) -> None:
     u = np.sin(np.arange(5 * 6)).reshape(5, 6) + 0.4
     spectrum = np.fft.fftshift(np.fft.fft2(u, norm=given.NORM))
@@ -244,6 +293,32 @@ def energy_of_all_bins(answer: Answer, given: Given) -> None:
         ),
     }
     close(answer.band_energy(spectrum, everything), want, "the whole energy", mistakes, see=CHAPTER)
+
+
+@TESTS("q5", points=0.5, says="the share of a mean and one wave, beside another wave")
+def share_of_one_wave(answer: Answer, given: Given) -> None:
+    h, w = 5, 7
+    down, right = np.mgrid[:h, :w]
+    u = 0.5 + np.cos(2 * np.pi * right / w) + 0.5 * np.sin(4 * np.pi * down / h)
+    band_mask = np.zeros((h, w), bool)
+    band_mask[2, 2:5] = True  # the mean and the first wave
+    # The mean squares: 1/4 of the mean, 1/2 and 1/8 of the waves.
+    with_mean, without = 6 / 7, 4 / 5
+    want, other = with_mean, without
+    if given.SHARE == "without the mean":
+        want, other = without, with_mean
+    lengths = {"with the mean": 1.5 / 2, "without the mean": 1 / 1.5}
+    power = np.abs(np.fft.fft2(u)) ** 2
+    mistakes = {
+        f"in your course the share is taken {given.SHARE}": other,
+        "the mean was left out of the band, but not of the whole": 4 / 7,
+        "this is the share of the bins; count their energy": band_mask.mean(),
+        "this is a share of lengths; the energy adds up their squares": lengths[given.SHARE],
+        "the mask has the mean in the middle, and your spectrum in the corner": (
+            power[band_mask].sum() / power.sum()
+        ),
+    }
+    close(answer.share(u, band_mask), want, "share", mistakes, see=CHAPTER)
 
 
 def parsevals_factors(given: Given, want: float, pixels: int) -> dict[str, Any]:

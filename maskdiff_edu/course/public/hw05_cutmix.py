@@ -66,18 +66,22 @@ def kept_share_of_two(answer: Answer, given: Given) -> None:
     close(got, [10 / 12, 12 / 16], "kept_share", mistakes, see=CUTMIX)
 
 
-@TESTS("q2", points=1, says="a striped slice of which the finest pattern is kept")
+@TESTS("q2", points=1, says="two striped slices of which the finest pattern is kept")
 def composite_of_stripes(answer: Answer, given: Given) -> None:
     row, column = np.indices((8, 8))
-    finest, stripes = 0.3 * (-1.0) ** (row + column), 0.1 * np.cos(2 * np.pi * column / 8)
-    x_0 = torch.from_numpy((0.2 + finest + stripes)[None, None])
-    everywhere, patch_mask = box((1, 1, 8, 8), 0, 0, 8, 8), box((1, 1, 8, 8), 2, 1, 3, 5)
-    band_mask = box((1, 1, 8, 8), 0, 0, 1, 1)  # the highest frequency of both axes
-    kept, removed = 0.2 + finest, finest - 1
+    strength, mean = (np.reshape(two, (2, 1, 1, 1)) for two in ((0.3, -0.2), (0.2, -0.1)))
+    finest, stripes = strength * (-1.0) ** (row + column), 0.1 * np.cos(2 * np.pi * column / 8)
+    x_0, shape = torch.from_numpy(mean + finest + stripes), (2, 1, 8, 8)
+    everywhere, patch_mask = box(shape, 0, 0, 8, 8), box(shape, 2, 1, 3, 5)
+    band_mask = box(shape, 0, 0, 1, 1)  # the highest frequency of both axes
+    kept, removed = mean + finest, finest - 1
     want, other = (kept, removed) if given.MEAN == "kept" else (removed, kept)
     mistakes = {
         f"the mean brightness is {given.MEAN} in your course; here it is not": np.where(
             patch_mask, other, x_0
+        ),
+        "the patches were pasted from another slice of the batch": np.where(
+            patch_mask, want[::-1], x_0
         ),
         "this is the whole slice filtered: FPM without CutMix": np.broadcast_to(want, x_0.shape),
         SWAPPED: np.where(patch_mask, x_0, want),
@@ -87,31 +91,37 @@ def composite_of_stripes(answer: Answer, given: Given) -> None:
     close(got, np.where(patch_mask, want, x_0), "fpm_cutmix", mistakes, see=CUTMIX)
 
 
-@TESTS("q3", points=1, says="first hidden, then noised: an even slice with a patch")
-def x_t_of_one(answer: Answer, given: Given) -> None:
-    shape = (1, 1, 4, 4)
+@TESTS("q3", points=1, says="first hidden, then noised: two even slices with a patch")
+def x_t_of_two(answer: Answer, given: Given) -> None:
+    shape = (2, 1, 4, 4)
     x_0, pasted, eps = (torch.full(shape, v, dtype=torch.float64) for v in (0.5, -0.25, 1.0))
     patch_mask, alphas_bar = box(shape, 1, 1, 2, 2), torch.tensor([0.81, 0.36]).double()
     hidden = np.where(patch_mask, pasted, x_0)
-    noised = 0.6 * x_0.numpy() + 0.8
+    signal, noise = (np.reshape(two, (2, 1, 1, 1)) for two in ((0.6, 0.9), (0.8, 0.19**0.5)))
+    noised = signal * x_0.numpy() + noise
     mistakes = {
         "noise was added before hiding, so the patch is free of noise": np.where(
             patch_mask, pasted, noised
         ),
         "the patch has faded, but no noise was added to it": np.where(
-            patch_mask, 0.6 * pasted, noised
+            patch_mask, signal * pasted.numpy(), noised
         ),
         "the clean slice was noised; nothing was hidden": noised,
-        "both factors are powers; amplitudes go with their square roots": 0.36 * hidden + 0.64,
-        "signal and noise have each other's factor": 0.8 * hidden + 0.6,
-        "this is the level of the first time; `t` says which one is asked for": 0.9 * hidden
-        + np.sqrt(0.19),
+        "both factors are powers; amplitudes go with their square roots": signal**2 * hidden
+        + noise**2,
+        "signal and noise have each other's factor": noise * hidden + signal,
+        "both slices have the noise level of the first": 0.6 * hidden + 0.8,
+        "the levels are in the order of alphas_bar; `t` says which one is asked for": (
+            signal[::-1] * hidden + noise[::-1]
+        ),
     }
-    got = answer.training_pair(x_0, pasted, patch_mask, torch.tensor([1]), eps, alphas_bar, "x_0")
-    close(parts(got, 2, "training_pair")[0], 0.6 * hidden + 0.8, "x_t", mistakes, see=FILL_IN)
+    t = torch.tensor([1, 0])
+    got = answer.training_pair(x_0, pasted, patch_mask, t, eps, alphas_bar, "x_0")
+    want = signal * hidden + noise
+    close(parts(got, 2, "training_pair")[0], want, "x_t", mistakes, see=FILL_IN)
 
 
-@TESTS("q3", points=1, says='the target of a network that answers with "x_0"')
+@TESTS("q3", points=0.5, says='the target of a network that answers with "x_0"')
 def target_of_x_0(answer: Answer, given: Given) -> None:
     x_0 = torch.linspace(-1, 1, 32, dtype=torch.float64).reshape(2, 1, 4, 4)
     pasted, patch_mask, eps = -x_0, box((2, 1, 4, 4), 1, 1, 2, 2), torch.full_like(x_0, 0.5)
@@ -129,13 +139,38 @@ def target_of_x_0(answer: Answer, given: Given) -> None:
     close(target, x_0, 'the target for "x_0"', mistakes, see=FILL_IN)
 
 
-@TESTS("q4", points=1, says="three losses of sixteen pixels")
-def losses_of_sixteen(answer: Answer, given: Given) -> None:
-    target = torch.zeros((1, 1, 4, 4), dtype=torch.float64)
-    patch_mask = box((1, 1, 4, 4), 0, 0, 1, 2)
+@TESTS("q3", points=0.5, says="the image that the target of your course's prediction stands for")
+def target_stands_for_x_0(answer: Answer, given: Given) -> None:
+    shape, alphas_bar = (2, 1, 4, 4), torch.tensor([0.81, 0.36]).double()
+    x_0, pasted, eps = (torch.full(shape, v, dtype=torch.float64) for v in (0.5, -0.25, 1.0))
+    patch_mask, t = box(shape, 1, 1, 2, 2), torch.tensor([1, 0])
+    got = answer.training_pair(x_0, pasted, patch_mask, t, eps, alphas_bar, given.KIND)
+    x_t, target = (array(part, shape, "training_pair") for part in parts(got, 2, "training_pair"))
+    signal, noise = (np.reshape(two, (2, 1, 1, 1)) for two in ((0.6, 0.9), (0.8, 0.19**0.5)))
+    both = {"eps": (x_t - noise * target) / signal, "v": signal * x_t - noise * target}
+    what = f'the image that your target for "{given.KIND}" stands for, by the table'
+    clean = x_0.numpy()
+    [other] = [image for kind, image in both.items() if kind != given.KIND]
+    require(
+        not np.allclose(other, clean) or np.allclose(both[given.KIND], clean),
+        f'{what}, is not the clean slice; your target is that of another row than "{given.KIND}"',
+        FILL_IN,
+    )
+    hidden = np.where(patch_mask, pasted, x_0)
+    mistakes = {"this is the slice with the patches; the network learns to keep them": hidden}
+    close(both[given.KIND], clean, what, mistakes, see=FILL_IN)
+
+
+@TESTS("q4", points=1, says="three losses of two slices, with patches of two sizes")
+def losses_of_two(answer: Answer, given: Given) -> None:
+    target = torch.zeros((2, 1, 4, 4), dtype=torch.float64)
+    patch_mask = torch.cat([box((1, 1, 4, 4), 0, 0, 1, 2), box((1, 1, 4, 4), 0, 0, 3, 2)])
     guess = torch.where(patch_mask, 3.0, 0.5).double()
+    guess[1] *= 0.5
     guess[..., 3] *= -1
     error = errors_of(given, guess.numpy())
+    pairs = list(zip(error, patch_mask.numpy(), strict=True))
+    each = np.array([[e[p].mean(), e[~p].mean()] for e, p in pairs]).mean(axis=0)
     inside, outside = error[patch_mask].mean(), error[~patch_mask].mean()
     other = np.abs(guess.numpy()) if given.ERROR == "squared" else guess.numpy() ** 2
     mistakes = {
@@ -152,9 +187,10 @@ def losses_of_sixteen(answer: Answer, given: Given) -> None:
     }
     got = parts(answer.losses(guess, target, patch_mask), 3, "losses")
     close(got[0], error.mean(), "the loss to train with", mistakes, see=FILL_IN)
-    places = {"this is the mean of the other place": outside}
+    by_slice = "this is the mean of the slices' means; all pixels of the batch count alike"
+    places = {"this is the mean of the other place": outside, by_slice: each[0]}
     close(got[1], inside, "the error inside the patches", places)
-    close(got[2], outside, "the error outside of the patches")
+    close(got[2], outside, "the error outside of the patches", {by_slice: each[1]})
 
 
 @TESTS("q5", points=1, says="one step that you can follow by hand")

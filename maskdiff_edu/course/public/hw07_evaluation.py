@@ -87,7 +87,9 @@ def _patients_of_slices(rng: np.random.Generator, people: np.ndarray, mixed: boo
     return rng.permutation(numbers)
 
 
-@TESTS("q1", points=1, says="Dice of two small masks")
+@TESTS(
+    "q1", points=1, says="Dice of two small masks, of empty ones, and the mean over three patients"
+)
 def dice_of_small_masks(answer: Answer, given: Given) -> None:
     prediction = np.array([[True, True, True], [False, False, False]])
     lesion = np.array([[True, False, False], [True, False, False]])
@@ -99,9 +101,31 @@ def dice_of_small_masks(answer: Answer, given: Given) -> None:
     }
     got = answer.dice(prediction, lesion)
     close(got, 2 / 5, "dice, with 3 voxels called, 2 lesion, 1 in both", mistakes, see=CHAPTER)
+    empty = np.zeros_like(lesion)
+    close(answer.dice(prediction, empty), 0.0, "dice of a false alarm in a healthy brain")
+    got, what = (
+        answer.dice(empty, empty),
+        f"dice of two empty masks: in your course it {given.EMPTY}",
+    )
+    require(
+        np.shape(got) == () and got is not None, f"{what}; expected one number, got {got!r:.60}"
+    )
+    is_one = given.EMPTY == "counts as 1"
+    require(got == 1 if is_one else np.isnan(got), f"{what}, got {got:.6g}", CHAPTER)
+    voxel = np.array([[False, False, False], [False, True, False]])
+    called, lesions = np.array([prediction, voxel, empty]), np.array([lesion, voxel, empty])
+    mistakes = {
+        "this is one pooled number over all voxels; take the mean over patients": 4 / 7,
+        "the healthy patient of whom nothing is called counts as 0": 1.4 / 3,
+        f"the healthy patient of whom nothing is called {given.EMPTY} in your course": (
+            0.7 if is_one else 0.8
+        ),
+    }
+    got = answer.mean_dice(called, lesions)
+    close(got, 0.8 if is_one else 0.7, "mean_dice of three patients", mistakes, see=CHAPTER)
 
 
-@TESTS("q2", points=1, says="average precision of five voxels")
+@TESTS("q2", points=1, says="average precision of five voxels, then of four with ties")
 def precision_of_five(answer: Answer, given: Given) -> None:
     scores = np.array([0.5, 0.9, 0.7, 0.8, 0.6])
     lesion = np.array([False, True, True, False, False])
@@ -116,6 +140,18 @@ def precision_of_five(answer: Answer, given: Given) -> None:
     }
     got = answer.average_precision(scores, lesion, np.ones(5, bool))
     close(got, 5 / 6, "average_precision, lesions at rank 1 and 3 of 5", mistakes, see=CHAPTER)
+    scores = np.array([-0.1, -0.5, -0.5, -0.5, -0.1, -0.3])  # the last two lie outside
+    lesion = np.array([True, False, True, False, False, True])
+    mistakes = {
+        "equal scores are taken one after the other, and the number depends on their order; call "
+        "voxels with the same score together": 0.5 + 0.5 * 2 / 3,
+        "the background is counted, with its lesion voxels": (1 / 2 + 2 / 3 + 3 / 6) / 3,
+        "the background is counted": 0.5 * 1 / 2 + 0.5 * 2 / 6,
+        "the background is counted; setting it to 0 leaves it in": 0.5 * 1 / 3 + 0.5 * 2 / 6,
+    }
+    got = answer.average_precision(scores, lesion, np.arange(6) < 4)
+    what = "average_precision of four voxels, three of which have the same score"
+    close(got, 3 / 4, what, mistakes, see=CHAPTER)
 
 
 def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: float) -> None:
@@ -140,15 +176,38 @@ def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: fl
     require(False, f"threshold_from: {'; '.join([*why[:1], found])}", CHAPTER)
 
 
-@TESTS("q3", points=1, says="a threshold, where the healthy scores are known")
+@TESTS("q3", points=1, says="a threshold, where the healthy scores are known, and Dice with it")
 def threshold_on_known_scores(answer: Answer, given: Given) -> None:
     scores = np.arange(2400.0).reshape(4, 600)
     lesions = scores >= 2000  # the 400 highest: healthy are 0 to 1999
     got = answer.threshold_from(scores, lesions, given.SHARE)
     judge_threshold(got, scores, lesions, given.SHARE)
+    test = (
+        np.array([[3000.0, 2500, 1000, 500, 0, 1500], [3000, 3000, 3000, 0, 1000, 10]]),
+        np.array([[1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 1]]) > 0,
+    )
+    got = answer.dice_on_test((scores, lesions), test, given.SHARE)
+    require(
+        got is None or np.shape(got) == (2,),
+        f"dice_on_test: expected one Dice for each of the 2 test patients, got the shape "
+        f"{np.shape(got)}; one number for all voxels is pooled, and large lesions weigh more in it",
+        CHAPTER,
+    )
+    mistakes = {
+        "this threshold was made from the healthy voxels of the test patients": (0, 0),
+        "this is the best threshold of the test patients, chosen with their lesions in hand": (
+            2 / 3,
+            2 / 3,
+        ),
+    }
+    close(got, (1 / 2, 2 / 3), "dice_on_test of two patients", mistakes, see=CHAPTER)
 
 
-@TESTS("q4", points=1, says="an interval, where all patients are alike")
+#: level -> the interval of nine patients from -0.2 to 0.4, from very many draws
+OF_NINE = {90: (-0.0083, 0.2083), 95: (-0.025, 0.225)}
+
+
+@TESTS("q4", points=1, says="intervals of nine patients, equal and different, and the verdict")
 def interval_of_equal_patients(answer: Answer, given: Given) -> None:
     spread = np.array([-0.3, -0.1, 0.1, 0.3])
     differences = np.array([0.2 + np.roll(spread, i) for i in range(9)])
@@ -161,6 +220,71 @@ def interval_of_equal_patients(answer: Answer, given: Given) -> None:
         CHAPTER,
     )
     close(got, [0.2, 0.2], "bootstrap_interval, where every patient's mean is 0.2", see=CHAPTER)
+    each = np.linspace(-0.2, 0.4, 9)
+    mistakes = {
+        f"these are the ends of another middle; your course asks for {given.LEVEL} %": OF_NINE[
+            185 - given.LEVEL
+        ],
+        "this is where single patients lie; the mean of several moves less": np.percentile(
+            each, [50 - given.LEVEL / 2, 50 + given.LEVEL / 2]
+        ),
+        "both ends are the mean: draw with replacement, or every draw holds the same patients": (
+            0.1,
+            0.1,
+        ),
+    }
+    got = answer.bootstrap_interval(each[:, None] + spread, np.random.default_rng(3), 8000)
+    what = "bootstrap_interval of nine patients from -0.2 to 0.4"
+    close(got, OF_NINE[given.LEVEL], what, mistakes, rtol=0, atol=0.012, see=CHAPTER)
+    for low, high, want in (
+        (0.01, 0.04, "ahead"),
+        (-0.04, -0.01, "behind"),
+        (-0.01, 0.04, "no difference shown"),
+        (-0.04, 0.01, "no difference shown"),
+    ):
+        got = answer.verdict(low, high)
+        require(got == want, f'verdict({low}, {high}): expected "{want}", got {got!r:.60}', CHAPTER)
+
+
+#: what the rules make of `made_up_study(5, 0.01)`; the intervals by level
+COMPUTED = {
+    **{"D0": 0.3032, "D1": 0.5593, "D2": 0.4355, "A0": 0.5694, "A1": 0.6249, "A2": 0.6868},
+    **{"R0": 0.9257, "R1": 0.9562},
+}
+INTERVALS = {
+    90: {"I0": (-0.009, 0.0725), "I1": (0.0084, 0.0521), "I2": (-0.0714, 0.1492)},
+    95: {"I0": (-0.0163, 0.0805), "I1": (0.0046, 0.0565), "I2": (-0.0791, 0.1697)},
+}
+#: numbers that wrong ways make of it
+WRONG_WAYS = {
+    "D1": {
+        "this gives every patient a threshold of their own; the rule has one for all": 0.5795,
+        "this pools the voxels to choose the threshold; the rule takes the mean": 0.6584,
+    },
+    "A0": {"this is the first training alone; take the mean over all of them": 0.5767},
+    "A1": {
+        "this takes another training for every patient; one is best, by its mean": 0.6712,
+        "this is the best patient of the best training": 0.9463,
+    },
+    "A2": {"this is the first training alone": 0.7289},
+}
+
+
+@TESTS("q5", points=0.5, says="the numbers of another study, by each rule")
+def recomputed_by_each_rule(answer: Answer, given: Given) -> None:
+    got = answer.recomputed(made_up_study(5, 0.01))
+    require(isinstance(got, dict), f"recomputed: expected a dictionary, got {type(got).__name__}")
+    for code, want in (COMPUTED | INTERVALS[given.LEVEL]).items():
+        require(code in got, f'recomputed: expected a number for "{code}", found none')
+        numbers = COMPUTED if code in COMPUTED else INTERVALS[given.LEVEL]
+        others = {
+            f"this is what {other} asks for": value
+            for other, value in numbers.items()
+            if other != code and other[0] == code[0]
+        }
+        mistakes = WRONG_WAYS.get(code, {}) | others
+        off = 0.001 if code in COMPUTED else 0.07 * float(np.ptp(want))
+        close(got[code], want, f'recomputed, "{code}"', mistakes, rtol=0, atol=off, see=CHAPTER)
 
 
 #: numbers that are far apart, so that there is no doubt which of them a draft holds
@@ -210,7 +334,7 @@ REASONS = {
 }
 
 
-@TESTS("q5", points=1, says="the rules behind two drafts that were made by hand")
+@TESTS("q5", points=0.5, says="the rules behind two drafts that were made by hand")
 def findings_of_hand_made_drafts(answer: Answer, given: Given) -> None:
     here, there = np.array([7, 7, 9, 9, 8, 8]), np.array([4, 5, 4, 6, 6, 5])
     both = np.array([4, 5, 4, 6, 6, 9])

@@ -61,7 +61,7 @@ def visible(hidden: np.ndarray, images: torch.Tensor) -> np.ndarray:
     return np.abs(hidden - images.numpy()) > VISIBLE
 
 
-@TESTS("q1", points=1, says="something is hidden, inside the brain, on the scale of the slices")
+@TESTS("q1", points=0.5, says="something is hidden, inside the brain, on the scale of the slices")
 def hides_inside_the_brain(answer: Answer, given: Given) -> None:
     images, brain_masks = made_up_slices(np.random.default_rng(1), 16, 96, 96)
     [hidden] = outcomes_of(answer, images, brain_masks, 5)
@@ -81,7 +81,40 @@ def hides_inside_the_brain(answer: Answer, given: Given) -> None:
     )
 
 
-@TESTS("q2", points=0.5, says="the three lazy answers to one slice")
+@TESTS("q1", points=0.5, says="where chance comes from, and that the clean slices stay")
+def chance_and_clean_slices(answer: Answer, given: Given) -> None:
+    images, brain_masks = made_up_slices(np.random.default_rng(2), 1, 96, 96)
+    same = [tensor.repeat(8, 1, 1, 1) for tensor in (images, brain_masks)]
+    first, again = outcomes_of(answer, *same, 5, 5)
+    _, afterwards = answer.tried(*same, [5])
+    require(
+        np.array_equal(array(afterwards, same[0].shape, "the clean slices"), same[0]),
+        "corrupt: it writes into the clean slices, which are the target of the training; make a "
+        "new tensor, for example with torch.where",
+        PAGE,
+    )
+    require(
+        np.allclose(first, again, atol=1e-6),
+        "corrupt: twice the same seed, two results; some chance does not come from `generator`. "
+        "Hand it to everything that draws",
+        PAGE,
+    )
+    [other] = outcomes_of(answer, *same, 6)
+    require(
+        not np.allclose(first, other, atol=1e-6),
+        "corrupt: two seeds, one result; draw from the `generator` that is handed in, neither "
+        "from one of your own nor not at all",
+        PAGE,
+    )
+    require(
+        np.abs(first - first[:1]).max() > 1e-4,
+        "corrupt: eight times the same slice, eight times the same result; all slices of a batch "
+        "share one draw. Give what you draw a first dimension of b",
+        PAGE,
+    )
+
+
+@TESTS("q2", points=0.5, says="the three lazy answers to one slice, and to one with nothing hidden")
 def lazy_answers_to_one_slice(answer: Answer, given: Given) -> None:
     clean = torch.full((1, 1, 6, 6), -1.0, dtype=torch.float64)
     clean[..., 1:5, 1:5] = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64)
@@ -101,6 +134,13 @@ def lazy_answers_to_one_slice(answer: Answer, given: Given) -> None:
     }
     got = array(answer.lazy_errors(clean, hidden, brain_masks), (3,), "lazy_errors")
     close(got, errors, "lazy_errors: copy, mean, neighbours", mistakes, see=PAGE, atol=1e-6)
+    found = np.asarray(answer.lazy_errors(clean, clean, brain_masks), float)
+    require(
+        np.isfinite(found).all(),
+        "lazy_errors: without a hidden pixel this is the mean of nothing; the scores are 0 then",
+        PAGE,
+    )
+    close(found, np.zeros(3), "lazy_errors, where nothing is hidden", see=PAGE)
 
 
 def _over_the_brain(clean: torch.Tensor, hidden: torch.Tensor, given: Given) -> list[float]:
@@ -112,7 +152,12 @@ def _over_the_brain(clean: torch.Tensor, hidden: torch.Tensor, given: Given) -> 
     return [float((np.abs(a - y)[brain] ** power).mean()) for a in (x, x[brain].mean(), beside)]
 
 
-@TESTS("q4", points=1, says="the interval where all patients gain alike")
+#: level -> the interval of the eight gains below, from very many draws
+GAINS = np.array([-0.06, -0.02, 0.0, 0.02, 0.05, 0.06, 0.1, 0.17])
+OF_EIGHT = {90: (0.0013, 0.08), 95: (-0.005, 0.0888)}
+
+
+@TESTS("q4", points=1, says="the interval where all patients gain alike, and where they do not")
 def interval_of_equal_gains(answer: Answer, given: Given) -> None:
     patients = np.linspace(0.1, 0.8, 8)
     plain = patients + np.array([[-0.02], [0.02]])
@@ -134,3 +179,29 @@ def interval_of_equal_gains(answer: Answer, given: Given) -> None:
         EVALUATION,
     )
     close(got[1:], [0.05, 0.05], "paired_interval: the interval", see=EVALUATION)
+    own = plain.mean(axis=0) + GAINS + np.array([[-0.03], [0.0], [0.03]])
+    rest = (100 - given.LEVEL) / 2
+
+    def ends(seed: int, n: int = 8000) -> np.ndarray:
+        got = answer.paired_interval(own, plain, np.random.default_rng(seed), n)
+        return array(got, (3,), "paired_interval")[1:]
+
+    got = ends(3)
+    mistakes = {
+        f"this is an interval of another level; in your course it is {given.LEVEL} %": OF_EIGHT[
+            185 - given.LEVEL
+        ],
+        "this is where single patients lie, not where their mean lies": np.percentile(
+            GAINS, [rest, 100 - rest]
+        ),
+    }
+    what = "paired_interval: the interval of eight gains from -0.06 to 0.17"
+    close(got, OF_EIGHT[given.LEVEL], what, mistakes, rtol=0, atol=0.004, see=EVALUATION)
+    once, again, other = ends(3, 40), ends(3, 40), ends(4, 40)
+    close(again, once, "paired_interval, twice with generators in the same state")
+    require(
+        not np.allclose(once, other, atol=1e-9),
+        "paired_interval: two generators gave the same interval from 40 draws; draw with the "
+        "`rng` that is handed in, not with one of your own",
+        EVALUATION,
+    )
