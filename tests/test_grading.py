@@ -571,6 +571,16 @@ def test_a_blank_exercise_is_called_blank_and_is_not_run(kit, workshop):
     }
 
 
+def test_the_instructor_sees_who_handed_in_the_published_solution(kit, workshop):
+    pasted = "# EXERCISE q1 double\n\ndef double(x):  # mine\n    return  2*x"
+    own = "# EXERCISE q2 halve\ndef halve(x):\n    return 0.5 * x"
+    result = grade(submission(kit, q1=pasted, q2=own), kit, workshop)
+    assert result.published == ["q1"] and result.points == 4  # told, and not judged
+    person = Graded("ann", "Ann", "a.ipynb", False, result)
+    assert "very code in q1;" in class_page([person], kit)
+    assert "published" not in feedback_page(person, kit)
+
+
 def test_the_class_page_counts_people_and_puts_named_ideas_first(kit, workshop):
     named = grade(submission(kit, q1="# EXERCISE q1 double\ndouble = lambda x: x"), kit, workshop)
     wrong = "# EXERCISE q1 double\ndouble = lambda x: 3 * x\n# EXERCISE q2 halve"

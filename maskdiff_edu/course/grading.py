@@ -32,6 +32,7 @@ class Result:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)  #: by exercise
     written: dict[str, str] = field(default_factory=dict)  #: answers that a person reads
     notes: list[str] = field(default_factory=list)  #: what the student should know
+    published: list[str] = field(default_factory=list)  #: exercises with the solution's very code
     at_home: list[int] = field(default_factory=list)  #: cells left out because they say so, from 1
     isolation: str = ""
     seconds: float = 0.0
@@ -97,6 +98,8 @@ def grade(
             answer = "" if at is None else _written_answer(cells, at, kit, exercise.name)
             result.written[exercise.name] = answer
     asked = {e.name: places[e.name] for e in kit.exercises if not e.written and e.name in places}
+    ours = {_program("".join(cell["source"])) for cell in kit.solution["cells"]}
+    result.published = [q for q, at in asked.items() if _program(cells[at]["source"]) in ours]
     _Run(cells, asked, kit, result, report).run(workshop)
     for exercise in kit.exercises:
         if not exercise.written and exercise.name not in result.outcomes:
@@ -193,6 +196,14 @@ def _at_home(cells: list[dict[str, Any]]) -> list[int]:
 def _marker(source: str) -> str | None:
     found = EXERCISE.match(source.lstrip().partition("\n")[0].strip())
     return found[1] if found else None
+
+
+def _program(source: str) -> str:
+    """A cell's program without comments and layout; "?" and the text for what is none."""
+    try:
+        return ast.dump(ast.parse(as_python(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return f"? {source}"
 
 
 def _defines(source: str) -> set[str]:
