@@ -1,5 +1,6 @@
 """Guided filter, rim, second looks and teaching: brute force, and cases known by hand."""
 
+import json
 from typing import get_args
 
 import numpy as np
