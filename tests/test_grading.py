@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from maskdiff_edu.course import grade_class, make_kit
-from maskdiff_edu.course.gradebooks import fill_gradebook, require_gradebook, split_table
+from maskdiff_edu.course.gradebooks import fill_gradebook, people_in, split_table
 from maskdiff_edu.course.gradescope import as_gradescope, write_autograder
 from maskdiff_edu.course.grading import Graded, grade
 from maskdiff_edu.course.pages import class_page, feedback_page
@@ -544,6 +544,24 @@ def test_a_class_is_graded_once_and_goes_on(kit, tmp_path, monkeypatch):
         assert "ann/hwtest-feedback.html" in archive.namelist()
 
 
+def test_everybody_has_a_row_also_with_another_file_or_none(kit, tmp_path):
+    place, table = tmp_path / "in.zip", tmp_path / "table.csv"
+    names = {"Ann_101": "hwtest.ipynb", "Bo_102": "answers.docx"}
+    with zipfile.ZipFile(place, "w") as archive:
+        for who, file in names.items():
+            archive.writestr(f"{who}_assignsubmission_file/{file}", submission(kit))
+    table.write_text(MOODLE_TABLE)
+    everybody = people_in(table)
+    assert everybody == {"101": "Lee, Ann", "102": "Bo", "199": "Cy"}
+    graded = grade_class(place, kit, tmp_path / "out", everybody=everybody)
+    rows = {row["name"]: row for row in read_csv(tmp_path / "out" / "grades.csv")}
+    assert {name: row["points"] for name, row in rows.items()} == {
+        "Lee, Ann": "4", "Bo": "4", "Cy": "0",
+    }  # fmt: skip
+    assert rows["Cy"]["notes"] == "nothing was handed in" and rows["Bo"]["file"].endswith("docx")
+    assert [person.name for person in graded] == ["Lee, Ann", "Bo"]  # no grade for nothing
+
+
 def test_the_folder_of_another_assignment_stops_at_once(kit, tmp_path):
     place = tmp_path / "in" / "ann"
     place.mkdir(parents=True)
@@ -622,8 +640,8 @@ def test_only_grades_change_in_a_gradebook(tmp_path):
     with pytest.raises(Error, match="--grade-column"):
         fill_gradebook(table, {"11": 3}, 4, tmp_path / "out.csv")
     with pytest.raises(Error, match=r"one of: Essay \(7\), hwtest \(8\)$"):
-        require_gradebook(table)
-    require_gradebook(table, "hwtest")
+        people_in(table)
+    assert "11" in people_in(table, "hwtest")
     fill_gradebook(table, {"11": 3}, 4, tmp_path / "out.csv", "hwtest")
     expected = CANVAS_TABLE.replace("A,5,,5", "A,5,15.00,5")
     assert (tmp_path / "out.csv").read_text() == expected

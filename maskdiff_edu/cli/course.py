@@ -7,7 +7,7 @@ import typer
 
 from maskdiff_edu.cli.options import Device, reports_errors
 from maskdiff_edu.course.classes import grade_class
-from maskdiff_edu.course.gradebooks import fill_gradebook, require_gradebook
+from maskdiff_edu.course.gradebooks import fill_gradebook, people_in
 from maskdiff_edu.course.kits import read_kit
 from maskdiff_edu.course.leaderboard import N_PEOPLE, PAGE, TABLE, make_leaderboard
 
@@ -35,9 +35,8 @@ def grade(
     grades.csv`
     """
     kit = read_kit(assignment)
-    if gradebook is not None:
-        require_gradebook(gradebook, grade_column)
-    graded = grade_class(submissions, kit, out, jobs=jobs)
+    everybody = people_in(gradebook, grade_column) if gradebook is not None else None
+    graded = grade_class(submissions, kit, out, jobs=jobs, everybody=everybody)
     typer.echo(f"{len(graded)} people graded: {out / 'grades.csv'}, {out / 'class.html'}")
     for isolation in sorted({person.result.isolation for person in graded} - {""}):
         typer.echo(f"Notebooks ran {isolation}")
@@ -51,7 +50,8 @@ def grade(
         filled = fill_gradebook(gradebook, points, kit.total, out / gradebook.name, grade_column)
         typer.echo(f"Grades filled into {out / gradebook.name}")
         if filled.missing:
-            typer.echo(f"No row in it for: {', '.join(filled.missing)}")
+            names = [p.name for p in graded if p.student in filled.missing]
+            typer.echo(f"No row in it for: {', '.join(names)}")
 
 
 @reports_errors

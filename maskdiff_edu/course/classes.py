@@ -15,7 +15,13 @@ from typing import Any
 from maskdiff_edu.course.grading import Graded, Result, grade, read_notebook
 from maskdiff_edu.course.kits import Kit
 from maskdiff_edu.course.pages import class_page, feedback_page
-from maskdiff_edu.course.submissions import Submission, by_student, content, find_submissions
+from maskdiff_edu.course.submissions import (
+    NOTEBOOKS,
+    Submission,
+    by_student,
+    content,
+    find_submissions,
+)
 from maskdiff_edu.course.tasks import Outcome
 from maskdiff_edu.course.workshop import Workshop
 from maskdiff_edu.errors import Error
@@ -26,11 +32,14 @@ _FORMULA = ("=", "+", "@", "\t", "\r")  # how a spreadsheet's formula begins
 WRITTEN = "written.csv"  #: answers that a person reads; the points given there are added
 
 
-def grade_class(place: Path, kit: Kit, out: Path, *, jobs: int = 2) -> list[Graded]:
+def grade_class(
+    place: Path, kit: Kit, out: Path, *, jobs: int = 2, everybody: Mapping[str, str] | None = None
+) -> list[Graded]:
     """Grade all submissions of an assignment and write tables and pages into `out`.
 
-    place: a folder, or a zip file of Moodle or Canvas. What is graded already is not graded again
-    unless the notebook or the assignment changed. Writes `grades.csv`, `written.csv`,
+    place: a folder, or a zip file of Moodle or Canvas. everybody: number -> name of all who take
+    the course; who handed in nothing then has a row, too. What is graded already is not graded
+    again unless the notebook or the assignment changed. Writes `grades.csv`, `written.csv`,
     `class.html`, `feedback.zip` and `feedback/`, one page a person.
     Raises: Error where there is nothing to grade, or `out` cannot be written.
 
@@ -40,7 +49,8 @@ def grade_class(place: Path, kit: Kit, out: Path, *, jobs: int = 2) -> list[Grad
     maskdiff_edu.errors.Error: nowhere.zip: expected a folder or a zip file of submissions, found \
 neither
     """
-    people = by_student(find_submissions(place))
+    handed_in = by_student(find_submissions(place, (*NOTEBOOKS, "")))
+    people = {student: _notebooks(files) or files[-1:] for student, files in handed_in.items()}
     _require_this_assignment(people.values(), kit)
     out.mkdir(parents=True, exist_ok=True)
     with Workshop() as workshop, ThreadPoolExecutor(jobs) as pool:
@@ -51,9 +61,22 @@ neither
         ordered = pool.map(one, people.values())
         done = list(bar(ordered, total=len(people), desc="grading", unit="person"))
     points = _read_written(out / WRITTEN)
-    graded = [_with_written(person, kit, points) for person in done]
-    _write_tables(graded, kit, out, points)
+    names = everybody or {}
+    graded = [
+        replace(_with_written(p, kit, points), name=names.get(p.student, p.name)) for p in done
+    ]
+    nothing = Result(kit.name, of=kit.points, notes=["nothing was handed in"])
+    absent = [
+        Graded(student, name, "", False, nothing)
+        for student, name in names.items()
+        if student not in people
+    ]
+    _write_tables(graded, absent, kit, out, points)
     return graded
+
+
+def _notebooks(files: Sequence[Submission]) -> list[Submission]:
+    return [file for file in files if file.file.lower().endswith(NOTEBOOKS)]
 
 
 def _require_this_assignment(people: Iterable[Sequence[Submission]], kit: Kit) -> None:
@@ -156,7 +179,11 @@ def _with_written(person: Graded, kit: Kit, points: Mapping[tuple[str, str], str
 
 
 def _write_tables(
-    graded: Sequence[Graded], kit: Kit, out: Path, points: Mapping[tuple[str, str], str]
+    graded: Sequence[Graded],
+    absent: Sequence[Graded],
+    kit: Kit,
+    out: Path,
+    points: Mapping[tuple[str, str], str],
 ) -> None:
     rows = [
         [
@@ -169,7 +196,7 @@ def _write_tables(
             p.path,
             "; ".join(p.result.notes),
         ]
-        for p in graded
+        for p in (*graded, *absent)
     ]
     head = ["student", "name", "points", "of (tests)", "written", "late", "file", "notes"]
     write_atomic(out / "grades.csv", as_csv([head, *rows]))

@@ -47,10 +47,28 @@ def fill_gradebook(
     return filled
 
 
-def require_gradebook(path: Path, column: str = "") -> None:
-    """Raise now what `fill_gradebook` would raise of the table, before anybody waits for it."""
+def people_in(path: Path, column: str = "") -> dict[str, str]:
+    """Number -> name of everybody in a table.
+
+    Raises: Error as `fill_gradebook` would of the table, before anybody waits for it.
+    """
     _, rows = _read_rows(path)
     _fill(rows, {}, 1.0, column, path)
+    head = _fields(rows[0])
+    fields = [_fields(row) for row in rows[1:]]
+    if _is_canvas(head):
+        ids, at = _canvas_ids(rows, head), head.index("Student")
+    else:  # Moodle's names are translated; the person stands behind the number
+        ids, at = _moodle_ids(rows, head, path), 1
+    return {
+        number: row[at]
+        for number, row in zip(ids, fields, strict=True)
+        if number.isdigit() and at < len(row)
+    }
+
+
+def _is_canvas(head: Sequence[str]) -> bool:
+    return {"Student", "ID", "Section"} <= set(head)
 
 
 def _read_rows(path: Path) -> tuple[str, list[list[str]]]:
@@ -101,7 +119,7 @@ def _fill(
     rows: list[list[str]], grades: Mapping[str, float], of: float, column: str, path: Path
 ) -> Filled:
     head = _fields(rows[0])
-    canvas = {"Student", "ID", "Section"} <= set(head)
+    canvas = _is_canvas(head)
     names = _canvas_ids(rows, head) if canvas else _moodle_ids(rows, head, path)
     at = _column(head, column, canvas, path)
     comma = not canvas and any(

@@ -42,6 +42,8 @@ class Submission:
 def find_submissions(place: Path, endings: Sequence[str] = NOTEBOOKS) -> list[Submission]:
     """All notebooks in a folder or a zip file, or files of other endings, in the order of students.
 
+    Of Moodle's and Canvas's names all files are found with the ending "".
+
     Raises: Error if there are none, or the place is neither.
     """
     if place.is_dir():
@@ -50,8 +52,10 @@ def find_submissions(place: Path, endings: Sequence[str] = NOTEBOOKS) -> list[Su
         found = list(_in_zip(place, endings))
     else:
         raise Error(f"{place}: expected a folder or a zip file of submissions, found neither")
-    if not found:
-        raise Error(f"{place}: expected files of students ({', '.join(endings)}), found none")
+    if not any(s.file.lower().endswith(tuple(filter(None, endings))) for s in found):
+        raise Error(
+            f"{place}: expected files of students ({', '.join(filter(None, endings))}), found none"
+        )
     return sorted(found, key=lambda s: (s.student, s.order))
 
 
@@ -75,9 +79,16 @@ def _in_folder(folder: Path, endings: Sequence[str]) -> Iterator[Submission]:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)  # .ipynb_checkpoints
-        wanted = path.suffix.lower() in endings and not hidden
-        if wanted and path.is_file() and not path.is_symlink():
-            yield _submission(inside.as_posix(), path.stat().st_mtime_ns, _reader(path))
+        if not hidden and path.is_file() and not path.is_symlink():
+            found = _submission(inside.as_posix(), path.stat().st_mtime_ns, _reader(path))
+            if _wanted(found, endings):
+                yield found
+
+
+def _wanted(found: Submission, endings: Sequence[str]) -> bool:
+    """In a plain folder a file of another kind may be anything, and nobody's."""
+    suffix = PurePosixPath(found.file).suffix.lower()
+    return suffix in endings or ("" in endings and found.system != "folder")
 
 
 def _reader(path: Path) -> Callable[[], bytes]:
@@ -97,10 +108,11 @@ def _in_zip(place: Path, endings: Sequence[str]) -> Iterator[Submission]:
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
         hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        wanted = PurePosixPath(info.filename).suffix.lower() in endings
-        if wanted and not info.is_dir() and not hidden:
+        if not info.is_dir() and not hidden:
             when = int("".join(f"{number:02d}" for number in info.date_time))
-            yield _submission("/".join(parts), when, _zip_reader(place, info))
+            found = _submission("/".join(parts), when, _zip_reader(place, info))
+            if _wanted(found, endings):
+                yield found
 
 
 def _zip_reader(place: Path, info: zipfile.ZipInfo) -> Callable[[], bytes]:
