@@ -15,9 +15,8 @@ SOURCES = ("book", "maskdiff_edu", "data_scripts", "_config.yml", "_toc.yml", "R
 def pages_in_toc(root: Path) -> list[str]:
     """Every page that _toc.yml lists, in its order: 'book/intro', …"""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    entries = [entry for part in toc["parts"] for entry in part["chapters"]]
-    nested = [[entry, *entry.get("sections", [])] for entry in entries]
-    return [toc["root"], *(page["file"] for pages in nested for page in pages)]
+    parts = toc.get("parts", [toc])
+    return [toc["root"], *(entry["file"] for part in parts for entry in part["chapters"])]
 
 
 def build_site(root: Path, folder: Path) -> Path:
