@@ -42,7 +42,7 @@ def test_the_project_runs_from_top_to_bottom(cells, tmp_path, monkeypatch, capsy
         exec(compile(as_python(text), "<cell>", "exec"), names)
     assert home == 4 and len(pictures) == 5
     said = capsys.readouterr().out
-    assert "✗" not in said and said.count("✓") == 3
+    assert "✗" not in said and said.count("✓") == 4
     assert "yours minus plain" in said and "of 2" in said
     own = names["files"]["yours"]
     assert len(own) == 2 and own[0] in said

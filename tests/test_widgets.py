@@ -515,9 +515,9 @@ def test_lines_follow_the_controls_with_and_without_a_kernel(browser: Any) -> No
     for kernel, t in ((False, 250), (True, 50)):
         page = browser.new_page()
         shown = Shown(page, FIGURES["lines that follow"](), kernel=kernel)
-        assert page.evaluate(drawn) == "M54.0 104.0L191.0 104.0L328.0 12.0"
+        assert page.evaluate(drawn) == "M54.0 104.0L187.0 104.0L320.0 12.0"
         shown.set(t=t, kind="down")  # t = 50 is not stored
-        expected = f"M54.0 104.0L191.0 {104 - 92 * t / 500:.1f}L328.0 196.0"
+        expected = f"M54.0 104.0L187.0 {104 - 92 * t / 500:.1f}L320.0 196.0"
         shown.wait_for(lambda shown, d=expected: shown.page.evaluate(drawn) == d)
         page.close()
 
