@@ -11,7 +11,7 @@ to maskdiff_edu/results/refinement/MODEL.json, which the book reads.
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,14 +21,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maskdiff_edu.brains import make_cohort
-from maskdiff_edu.detection import Detection, MaskedDDPM, build_method, metrics
-from maskdiff_edu.detection.adaptation import Teacher
+from maskdiff_edu.detection import Detection, build_method, metrics
 from maskdiff_edu.detection.refinement import FINE, GUIDED, RefinedDDPM, Refinement
 from maskdiff_edu.detection.scoring import on_scan_grid
-from maskdiff_edu.devices import choose_device
 from maskdiff_edu.evaluation.runs import write_numbers
 from maskdiff_edu.scans import Scan, Slices, load_scan, to_slices
-from maskdiff_edu.training import TrainConfig, load_pretrained
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "maskdiff_edu" / "results" / "refinement"
@@ -43,16 +40,11 @@ class Looks:
     """Every way to look at a scan, with one model; drawings are shared between ways."""
 
     def __init__(self, model: str) -> None:
-        network, card = load_pretrained(model)
-        config = TrainConfig.from_json(card["train"])
         self.once = build_method(model, precision="auto").detector
-        assert isinstance(self.once, MaskedDDPM)
-        self.teach = Teacher(network, config, choose_device("cpu"))
+        self.again = build_method(model, device="cpu", precision="auto", refine="adapt").detector
 
-    def refined(self, **refinement: object) -> RefinedDDPM:
-        parts = {f.name: getattr(self.once, f.name) for f in fields(self.once)}
-        parts["settings"] = replace(self.once.settings, postprocessing=GUIDED)
-        return RefinedDDPM(**parts, refinement=Refinement(**refinement), teach=self.teach)
+    def refined(self, adapt_steps: int = 0) -> RefinedDDPM:
+        return replace(self.again, refinement=Refinement(adapt_steps=adapt_steps))
 
     @cached_property
     def units(self) -> list[float]:

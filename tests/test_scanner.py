@@ -17,19 +17,9 @@ from maskdiff_edu.scans import to_slices, write_subject
 from maskdiff_edu.training.pool import Discs
 
 
-class FewOthers(Discs):
-    """No subject has to be made for a test."""
-
-    def __init__(self, sources):
-        pass
-
-    def fill(self):
-        pass
-
-
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(scanner, "SlicePool", FewOthers)
+    monkeypatch.setattr(scanner, "other_people", Discs)  # no subject has to be made
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from maskdiff_edu.course.public.hw08_project import (
     outcomes_of,
     visible,
 )
-from maskdiff_edu.course.tasks import Answer, Given, Tests, array, close, require
+from maskdiff_edu.course.tasks import Answer, Given, Tests, array, close, draws_from_rng, require
 
 TESTS = Tests()
 
@@ -249,14 +249,7 @@ def interval_draws_from_rng(answer: Answer, given: Given) -> None:
         got = answer.paired_interval(own, plain, np.random.default_rng(seed), 40)
         return array(got, (3,), "paired_interval")[1:]
 
-    once, again, other = found(1), found(1), found(2)
-    close(again, once, "paired_interval, twice with generators in the same state")
-    require(
-        not np.allclose(once, other, atol=1e-9),
-        "paired_interval: two generators gave the same interval from 40 draws; draw with the "
-        "`rng` that is handed in, not with one of your own",
-        EVALUATION,
-    )
+    draws_from_rng(found, "paired_interval", see=EVALUATION)
 
 
 # Right solutions, written differently, and corruptions of wholly different kinds.

@@ -264,6 +264,21 @@ def close(
     raise Wrong(said, see)
 
 
+def draws_from_rng(ends: Callable[[int], np.ndarray], what: str, see: str = "") -> None:
+    """Raise `Wrong` unless an interval from 40 draws follows the generator that is handed in.
+
+    ends: the interval with a generator of that seed; what: the student's function.
+    """
+    once, again, other = ends(1), ends(1), ends(2)
+    close(again, once, f"{what}, twice with generators in the same state")
+    require(
+        not np.allclose(once, other, atol=1e-9),
+        f"{what}: two generators gave the same interval from 40 draws; draw with the `rng` that "
+        "is handed in, not with one of your own",
+        see,
+    )
+
+
 def require(condition: Any, message: str, see: str = "") -> None:
     """Raises `Wrong` with these words unless the condition holds."""
     if not condition:

@@ -1,5 +1,6 @@
 """Teaching a trained network the slices of one person, or of one scanner."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,18 +57,35 @@ class Teacher:
 
         images, brain_masks: (n, 1, h, w). Raises: ScanError where no slice holds enough brain.
         """
-        own = encode_slices(images, brain_masks)
-        if not len(own):
-            raise ScanError("expected slices with enough brain to learn from, got none")
-        config = replace(
-            self.config, steps=steps, lr=LR, warmup=min(WARMUP, steps), ema_decay=EMA_DECAY
-        )
-        pool = SharedPool(own, self.others or self._made)
+        others = self.others or self._made
+        config = go_on(self.config, steps)
+        pool = SharedPool(own_slices([(images, brain_masks)]), others)
         taught = fit(config, pool, start=self.network, device=str(self.device))
         return as_x_0(taught.eval(), config.prediction, make_schedule(config).to(self.device))
 
     @cached_property
     def _made(self) -> Pool:
-        others = SlicePool(cohort_seeds("train", n=N_OTHERS))
-        others.fill()
-        return others
+        return other_people()
+
+
+def go_on(config: TrainConfig, steps: int) -> TrainConfig:
+    """The settings of a training, for some steps more after its end."""
+    return replace(config, steps=steps, lr=LR, warmup=min(WARMUP, steps), ema_decay=EMA_DECAY)
+
+
+def own_slices(scans: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
+    """Images and brain masks (n, 1, h, w) of one scan or several, as `SharedPool` takes them.
+
+    Raises: ScanError where no slice holds enough brain.
+    """
+    own = np.concatenate([encode_slices(*scan) for scan in scans])
+    if not len(own):
+        raise ScanError("expected slices with enough brain to learn from, got none")
+    return own
+
+
+def other_people() -> SlicePool:
+    """Generated healthy people, made with a progress bar where the cache has none."""
+    others = SlicePool(cohort_seeds("train", n=N_OTHERS))
+    others.fill()
+    return others

@@ -12,16 +12,14 @@ import numpy as np
 from scipy import stats
 
 from maskdiff_edu import progress
-from maskdiff_edu.brains import cohort_seeds
-from maskdiff_edu.brains.stacks import encode_slices
 from maskdiff_edu.detection import anomaly
-from maskdiff_edu.detection.adaptation import EMA_DECAY, LR, N_OTHERS, WARMUP, SharedPool
+from maskdiff_edu.detection.adaptation import SharedPool, go_on, other_people, own_slices
 from maskdiff_edu.detection.detectors import MaskedDDPM
 from maskdiff_edu.detection.models import Method, build_method, write_card
 from maskdiff_edu.detection.refinement import GUIDED
 from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.scans import Scan, Slices, to_slices
-from maskdiff_edu.training import Saving, SlicePool, TrainConfig, fit, load_pretrained
+from maskdiff_edu.training import Saving, TrainConfig, fit, load_pretrained
 from maskdiff_edu.training.loop import MODEL
 
 SHARE = 0.35  #: of each batch that is one's own, so that the network forgets nobody else
@@ -113,18 +111,11 @@ def _train(
 ) -> Method:
     """The taught model, from its file."""
     network, card = load_pretrained(model)
-    config = replace(
-        TrainConfig.from_json(card["train"]), steps=chosen.steps, seed=chosen.seed, lr=LR,
-        warmup=min(WARMUP, chosen.steps), ema_decay=EMA_DECAY,
-    )  # fmt: skip
-    own = np.concatenate([encode_slices(one.images, one.brain_masks) for one in learnt])
-    if not len(own):
-        raise ScanError("expected slices with enough brain to learn from, got none")
-    others = SlicePool(cohort_seeds("train", n=N_OTHERS))
-    others.fill()
+    config = go_on(replace(TrainConfig.from_json(card["train"]), seed=chosen.seed), chosen.steps)
+    own = own_slices([(one.images, one.brain_masks) for one in learnt])
     device = str(method.used["device"])
     about = {"method": f"{method.name}-adapted"}
-    fit(config, SharedPool(own, others, SHARE), start=network, device=device,
+    fit(config, SharedPool(own, other_people(), SHARE), start=network, device=device,
         out=Saving(out), about=about)  # fmt: skip
     adapted = build_method(out / MODEL, device=device, precision="auto")
     return adapted.with_settings(method.settings)
