@@ -25,7 +25,7 @@ from typing import Any
 from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
 from maskdiff_edu.course.kits import make_kit
-from maskdiff_edu.course.source import Course
+from maskdiff_edu.course.source import Course, title_of
 from maskdiff_edu.files import read_json, whole_folder, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,19 +101,15 @@ def list_of(handout: Path, name: str, place: str) -> str:
     for path in sorted(handout.glob("**/*.ipynb")):
         where = path.relative_to(handout).as_posix()
         opened = f"[open in Colab]({COLAB.format(place=place, path=where)})" if place else ""
-        lines.append(f"| [{title_of(path)}]({where}) | {opened} |")
+        lines.append(
+            f"| [{title_of(json.loads(path.read_text(encoding='utf-8')))}]({where}) | {opened} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
     """Write a notebook as Jupyter does."""
     write_atomic(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def title_of(notebook: Path) -> str:
-    """The first heading of a notebook."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return "".join(cells[0]["source"]).partition("\n")[0].lstrip("# ")
 
 
 def main() -> None:

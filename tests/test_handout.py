@@ -1,5 +1,6 @@
 """What students are handed: the committed self-study edition, and a course's folder."""
 
+import json
 import re
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_list_opens_each_notebook_in_colab(kits: Path, tmp_path: Path) -> None:
 
 def test_titles_number_the_assignments() -> None:
     for number, source in enumerate(SOURCES, start=1):
-        assert build_assignments.title_of(source).startswith(f"Assignment {number}: ")
+        assert build_assignments.title_of(json.loads(source.read_text())).startswith(
+            f"Assignment {number}: "
+        )
 
 
 def test_another_sentence_under_the_same_name_is_refused(kits: Path) -> None:

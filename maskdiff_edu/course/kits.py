@@ -9,7 +9,6 @@ A kit is a folder::
     instructor/hw01_noising_mistakes.md  which mistake fails which test
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -27,8 +26,9 @@ from maskdiff_edu.course.source import (
     make_notebook,
     question_of,
     read_source,
+    title_of,
 )
-from maskdiff_edu.course.tasks import Given, Test, Tests, load_tests
+from maskdiff_edu.course.tasks import Given, Test, Tests, load_tests, public_mark
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.files import read_json, whole_folder
 
@@ -58,8 +58,7 @@ class Kit:
     @property
     def title(self) -> str:
         """The notebook's first heading."""
-        first = "".join(self.solution["cells"][0]["source"])
-        return first.partition("\n")[0].lstrip("# ") or self.name
+        return title_of(self.solution)
 
     @property
     def given(self) -> Given:
@@ -99,7 +98,7 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
     read = read_source(source)
     own = Course(secret, read.name)
     numbers = course_numbers(read, own)
-    version = f"{read.version}-{_mark(own)}"
+    version = f"{read.version}-{public_mark(own.secret, 'kit')}"
     student = make_notebook(read, numbers, course, solved=False)
     hidden = source.with_suffix(".py")
     _require_tests(read.exercises, tests_in(read.name, hidden), source.name)
@@ -124,11 +123,6 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
         table = mistakes_table(load_tests(hidden), read.name)
         (instructor / f"{read.name}_mistakes.md").write_text(table, encoding="utf-8")
     return read_kit(out)
-
-
-def _mark(course: Course) -> str:
-    """Tells two courses of one name apart; a guess at the secret takes a twentieth of a second."""
-    return hashlib.scrypt(course.secret.encode(), salt=b"kit", n=2**13, r=8, p=1, dklen=4).hex()
 
 
 def read_kit(folder: Path) -> Kit:

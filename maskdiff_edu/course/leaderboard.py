@@ -28,7 +28,7 @@ from maskdiff_edu.course.submissions import (
     content,
     find_submissions,
 )
-from maskdiff_edu.course.tasks import number_from
+from maskdiff_edu.course.tasks import number_from, public_mark
 from maskdiff_edu.detection import build_method
 from maskdiff_edu.detection.cards import Card
 from maskdiff_edu.diffusion import UNet
@@ -86,7 +86,8 @@ neither
         raise SettingsError(f"n: expected 2 patients of each kind or more, got {n}")
     handed_in = by_student(find_submissions(place, _ENDINGS))
     own = Course(secret, "leaderboard").secret
-    measured = _Measuring(hidden_people(own, n), out / "runs" / _mark(own, n), device)
+    mark = public_mark(own, f"{n} {version('maskdiff_edu')}")  # other people, other runs
+    measured = _Measuring(hidden_people(own, n), out / "runs" / mark, device)
     with locked(out / TABLE):
         plain = Entry(PLAIN, run=measured(REFERENCE, "plain"))
         entries = [plain, Entry(BRIGHTNESS, run=measured("intensity", "brightness"))]
@@ -136,13 +137,6 @@ class _Measuring:
             self._runs / name, method, self._groups, self._controls, fpr=FPR, about=about
         )
         return load_run(path)  # with the digits that the next call will read
-
-
-def _mark(secret: str, n: int) -> str:
-    """A name for the runs of these people and this version, from which nobody gets to the secret:
-    a guess takes a tenth of a second."""
-    salt = f"{n} {version('maskdiff_edu')}".encode()
-    return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=6).hex()
 
 
 def _enter_all(

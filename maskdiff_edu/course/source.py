@@ -165,6 +165,11 @@ def make_notebook(
     }
 
 
+def title_of(notebook: Mapping[str, Any]) -> str:
+    """A notebook's first heading."""
+    return "".join(notebook["cells"][0]["source"]).partition("\n")[0].lstrip("# ")
+
+
 def as_python(cell: str) -> str:
     """A cell's text without what belongs to the notebook's program: %magics and !commands."""
     return re.sub(r"^(\s*)[%!].*$", r"\1pass", cell, flags=re.MULTILINE)
