@@ -25,6 +25,7 @@ from maskdiff_edu.cli import scans as cli_scans
 from maskdiff_edu.cli import training as cli_training
 from maskdiff_edu.detection import build_method, models, score_scan
 from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.diffusion.asking import InBoxes
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation import groups
 from maskdiff_edu.training import PRESETS, SlicePool, load_pretrained
@@ -753,4 +754,4 @@ def test_a_scan_that_would_need_too_much_noise_is_refused(weights):
 def test_boxes_of_a_pixel_are_too_many(weights):
     detector = build_method(weights).detector
     with pytest.raises(ValueError, match="passes of the network a slice, got 1 noisings of 9216"):
-        replace(detector, box=1)
+        replace(detector, ask=InBoxes(1))

@@ -21,8 +21,10 @@ BAD_INPUT, INTERRUPTED = 2, 130  #: exit codes
 Contrast = Literal["t2", "t1"]
 Split = Literal["train", "validation", "test"]
 Preset = Literal[
-    "ddpm", "ipm", "fpm", "fpm-cm", "ipm-paper", "fpm-cm-paper", "fpm-cm-released", "pddpm"
-]
+    "ddpm", "ipm", "fpm", "fpm-cm", "ipm-paper", "fpm-cm-paper", "fpm-cm-released", "pddpm",
+    "ddpm-gaussian", "ddpm-all-t", "fpm-cm-all-t",
+    "ae", "vae", "svae", "dae", "riad", "disyre-lite", "itermask-lite",
+]  # fmt: skip
 
 
 class Kind(StrEnum):

@@ -19,10 +19,10 @@ from maskdiff_edu.detection import anomaly
 from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, PostProcessing, ResidualKind
 from maskdiff_edu.devices import Precision, autocast, choose_precision
 from maskdiff_edu.diffusion import Schedule, fractal_noise, reconstruct
-from maskdiff_edu.diffusion.sampling import Model, Noise, by_boxes
+from maskdiff_edu.diffusion.asking import Ask
+from maskdiff_edu.diffusion.sampling import Model, Noise
 from maskdiff_edu.errors import CheckpointError, SettingsError, require_number
 from maskdiff_edu.scans import Slices
-from maskdiff_edu.scans.grids import IN_PLANE
 
 MAX_NOISINGS = 1000  #: of one scan, draws at each t times their number; all are in memory
 MAX_PASSES = 2000  #: of the network, for one slice
@@ -150,7 +150,7 @@ class MaskedDDPM:
     device: torch.device | str | None = None  #: None is where the model is; else it is moved there
     batch_size: int = 32  #: slices at a time, for speed and memory only
     precision: Precision = "float32"  #: the same digits everywhere; "auto" is up to twice as fast
-    box: int = 0  #: for models trained on one noised box, its side in pixels
+    ask: Ask | None = None  #: for models that were trained on parts of a slice
     name: str = "masked-ddpm"  #: what reports call it
 
     def __post_init__(self) -> None:
@@ -159,13 +159,12 @@ class MaskedDDPM:
         if not whole or not times or not all(0 <= t <= last for t in times):
             raise SettingsError(f"t: expected whole numbers in 0..{last}, got {self.settings.t}")
         require_number("batch_size", self.batch_size, 1, 2**20, whole=True)
-        require_number("box", self.box, 0, 2**20, whole=True)
         noisings = len(times) * self.settings.draws
-        boxes = (-(-IN_PLANE // self.box)) ** 2 if self.box else 1
-        if noisings * boxes > MAX_PASSES:
+        parts = self.ask.passes if self.ask else 1
+        if noisings * parts > MAX_PASSES:
             raise SettingsError(
                 f"expected at most {MAX_PASSES} passes of the network a slice, got {noisings} "
-                f"noisings of {boxes} boxes"
+                f"noisings of {parts} parts"
             )
 
     def with_settings(self, **changes: Any) -> Self:
@@ -214,7 +213,7 @@ class MaskedDDPM:
         with slices_done, autocast(device, precision):
             for rows in torch.arange(len(x_0)).split(self.batch_size):
                 images = x_0[rows].to(device)
-                model = by_boxes(self.model, images, self.box) if self.box else self.model
+                model = self.ask(self.model, images) if self.ask else self.model
                 noise = _deal(fields, rows)
                 x_0_hat[rows] = reconstruct(model, images, times, schedule, noise=noise).cpu()
                 slices_done.update(len(rows))

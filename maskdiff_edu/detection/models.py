@@ -23,6 +23,7 @@ from maskdiff_edu.detection.records import Record, as_json
 from maskdiff_edu.detection.refinement import RECIPES, RefinedDDPM, Teach
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
+from maskdiff_edu.diffusion.asking import Ask, ByShrinking, InBoxes, InCells
 from maskdiff_edu.errors import CheckpointError, SettingsError
 from maskdiff_edu.files import require_writable, write_atomic
 from maskdiff_edu.training import (
@@ -124,6 +125,8 @@ def build_method(
     card = Card.from_json(stored, str(name_or_file))
     try:
         config = TrainConfig.from_json(stored["train"])
+        if "detector" not in stored:
+            card = replace(card, detector=first_settings(config))
         build = partial(
             _build_network, model, config, seed=seed, device=chosen_device, precision=precision,
             name=Path(name_or_file).stem,
@@ -223,9 +226,26 @@ def _build_network(
         schedule,
         settings,
         make_noise(config),
-        box=config.box,
+        ask=_make_ask(config),
         **options,
     )
+
+
+def first_settings(config: TrainConfig) -> DetectorSettings:
+    """How a network is used that nobody has chosen settings for yet.
+
+    >>> first_settings(TrainConfig(noise="none")).times
+    [0]
+    """
+    return DetectorSettings(t=0, draws=1) if config.noise == "none" else DetectorSettings()
+
+
+def _make_ask(config: TrainConfig) -> Ask | None:
+    """How a network is asked that was trained on parts of a slice."""
+    if config.box:
+        return InBoxes(config.box)
+    asks: dict[str, Ask] = {"cells": InCells(), "fine-detail": ByShrinking()}
+    return asks.get(config.corruption)
 
 
 def _build_baseline(name: str, changes: dict[str, Any]) -> Method:

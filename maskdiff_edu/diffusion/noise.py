@@ -1,4 +1,4 @@
-"""The noise that is added: white, or fractal, both of unit variance."""
+"""The noise that is added: white, or fractal, both of unit variance; or none."""
 
 from dataclasses import dataclass
 
@@ -23,6 +23,23 @@ def gaussian_noise(
     torch.Size([32, 1, 96, 96])
     """
     return torch.randn(shape, device=device, dtype=dtype, generator=generator)
+
+
+def no_noise(
+    shape: tuple[int, ...],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Zeros, for methods that give back a slice without noising it; arguments as its siblings'.
+
+    At t = 0 a slice then reaches the network as it is, up to a factor sqrt(alphas_bar) of nearly 1.
+
+    >>> no_noise((1, 1, 96, 96)).any()
+    tensor(False)
+    """
+    return torch.zeros(shape, device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ a fraction of the positions.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskdiff_edu.errors import SettingsError, require_number
+
+Code = Literal["none", "dense", "spatial"]
 
 
 def heads(width: int) -> int:
@@ -35,6 +38,10 @@ class UNetConfig:
     attention: bool = True  #: one self-attention, at the coarsest resolution
     time_width: int = 512  #: width of the vector that carries t to every block
     groups: int = 32  #: groups of each group norm; divides every width
+    code: Code = "none"  #: what alone leads up, instead of skips
+    code_size: int = 128  #: numbers of a dense code, channels of a spatial one
+    code_is_random: bool = False  #: a draw from a normal distribution: a variational autoencoder
+    side: int = 96  #: of the slices, which a dense code has to know
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, and sizes that only a damaged or hostile file would ask."""
@@ -42,11 +49,14 @@ class UNetConfig:
         if not 1 <= len(self.widths) <= 6:
             raise SettingsError(f"widths: expected 1 to 6 of them, got {len(self.widths)}")
         limits = {"blocks": (1, 8), "fold": (1, 8), "time_width": (2, 4096), "groups": (1, 128)}
+        limits |= {"code_size": (1, 4096), "side": (1, 1024)}
         for name, (low, high) in limits.items():
             require_number(name, getattr(self, name), low, high, whole=True)
         for width in self.widths:
             require_number("width", width, 1, 2048, whole=True)
-        for name in ("coordinates", "attention"):
+        if self.code not in get_args(Code):
+            raise SettingsError(f"code: expected one of {get_args(Code)}, got {self.code!r}")
+        for name in ("coordinates", "attention", "code_is_random"):
             if type(getattr(self, name)) is not bool:
                 raise SettingsError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if any(width % self.groups for width in self.widths):
@@ -60,6 +70,10 @@ class UNetConfig:
             )
         if self.time_width % 2:
             raise SettingsError(f"time_width: expected an even number, got {self.time_width}")
+        if self.code == "dense" and self.side % self.multiple:
+            raise SettingsError(
+                f"side: expected a multiple of {self.multiple} with a dense code, got {self.side}"
+            )
 
     @property
     def multiple(self) -> int:
@@ -74,6 +88,10 @@ NETWORKS = {
     "paper": UNetConfig(),
 }
 NETWORKS["folded-no-coordinates"] = replace(NETWORKS["folded"], coordinates=False)
+# Autoencoders of as many weights: a code of 128 numbers, or one of 16 channels on a 6 x 6 grid.
+NETWORKS["dense"] = UNetConfig((56, 72, 88), 1, 4, False, False, 64, 8, "dense")
+NETWORKS["dense-random"] = replace(NETWORKS["dense"], code_is_random=True)
+NETWORKS["spatial-random"] = replace(NETWORKS["dense-random"], code="spatial", code_size=16)
 
 
 def time_features(t: Tensor, width: int) -> Tensor:
@@ -147,6 +165,45 @@ class Attention(nn.Module):
         return x + self.out(y.transpose(-1, -2).reshape(b, c, h, w))
 
 
+class Bottleneck(nn.Module):
+    """All that a network without skip connections may keep of a slice: a code.
+
+    Features (b, width, h, w) to a code and back, and how far the code's distribution is from the
+    standard normal one, in nats a slice; 0 for a code that is not random. In training a random
+    code is drawn, else it is the mean. Variational autoencoders: arXiv 1312.6114, equation 10.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        width, size = config.widths[-1], config.code_size
+        self.is_random = config.code_is_random
+        numbers = size * (1 + self.is_random)  # a mean, and the logarithm of a variance
+        if config.code == "spatial":
+            self.encode: nn.Module = nn.Conv2d(width, numbers, 1)
+            self.decode: nn.Module = nn.Conv2d(size, width, 1)
+            return
+        side, narrow = config.side // config.multiple, 16
+        self.encode = nn.Sequential(
+            nn.Conv2d(width, narrow, 1), nn.Flatten(), nn.Linear(narrow * side**2, numbers)
+        )
+        self.decode = nn.Sequential(
+            nn.Linear(size, narrow * side**2),
+            nn.Unflatten(1, (narrow, side, side)),
+            nn.Conv2d(narrow, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encode(x)
+        if not self.is_random:
+            return self.decode(code), x.new_zeros(())
+        mean, log_variance = code.float().chunk(2, dim=1)
+        log_variance = log_variance.clamp(-10, 10)  # a first step too far would overflow
+        apart = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+        if self.training:
+            mean = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        return self.decode(mean.to(x.dtype)), apart.flatten(1).sum(1).mean()
+
+
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """Start a layer at zero, so that its branch begins as 'change nothing'."""
     for parameter in layer.parameters():
@@ -158,7 +215,9 @@ class UNet(nn.Module):
     """A time-conditioned U-Net (Ronneberger 2015; Ho 2020; scale-and-shift as in Dhariwal 2021).
 
     x_t: (b, 1, h, w), h and w multiples of `config.multiple`; t: (b,). Returns (b, 1, h, w), whose
-    meaning (x_0, eps or v) is the training's choice. A new network answers 0 everywhere.
+    meaning (x_0, eps or v) is the training's choice. A new network answers 0 everywhere. With a
+    code instead of skip connections it is an autoencoder; where the code is random, it returns in
+    training also how far that is from a standard normal one, see `Bottleneck`.
     Raises `SettingsError` for another shape.
 
     >>> net = UNet(NETWORKS["tiny"])
@@ -191,10 +250,12 @@ class UNet(nn.Module):
         middle = [Block(c, c, config), Block(c, c, config)]
         self.middle = nn.ModuleList(middle)
         self.attention = Attention(c, config.groups) if config.attention else nn.Identity()
+        self.bottleneck = None if config.code == "none" else Bottleneck(config)
 
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                self.up.append(Block(c + skips.pop(), width, config))
+                skip = skips.pop() if self.bottleneck is None else 0
+                self.up.append(Block(c + skip, width, config))
                 c = width
             if level > 0:
                 self.up.append(nn.Upsample(scale_factor=2, mode="nearest"))
@@ -202,7 +263,7 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(config.groups, c)
         self.head = zeroed(nn.Conv2d(c, pixels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         self._check(x_t, t)
         time = self.time(time_features(t, self.config.time_width).to(x_t.dtype))
         x = F.pixel_unshuffle(x_t, self.config.fold)  # (b, fold^2, h / fold, w / fold)
@@ -214,14 +275,19 @@ class UNet(nn.Module):
             x = layer(x, time) if isinstance(layer, Block) else layer(x)
             kept.append(x)
         first, last = self.middle
-        x = last(self.attention(first(x, time)), time)
+        x = first(x, time)
+        if self.bottleneck is not None:
+            x, apart = self.bottleneck(x)
+        x = last(self.attention(x), time)
         for layer in self.up:
-            if isinstance(layer, Block):
+            if not isinstance(layer, Block):
+                x = layer(x)
+            elif self.bottleneck is None:
                 x = layer(torch.cat([x, kept.pop()], dim=1), time)
             else:
-                x = layer(x)
-        x = self.head(F.silu(self.norm(x)))
-        return F.pixel_shuffle(x, self.config.fold)  # (b, 1, h, w)
+                x = layer(x, time)
+        x = F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.config.fold)  # (b, 1, h, w)
+        return (x, apart) if self.training and self.config.code_is_random else x
 
     def _check(self, x_t: Tensor, t: Tensor) -> None:
         multiple = self.config.multiple
@@ -229,6 +295,11 @@ class UNet(nn.Module):
             raise SettingsError(
                 f"x_t: expected (b, 1, h, w) with h and w multiples of {multiple}, got "
                 f"{tuple(x_t.shape)}; pad the slices"
+            )
+        if self.config.code == "dense" and x_t.shape[2:] != 2 * (self.config.side,):
+            raise SettingsError(
+                f"x_t: expected slices of {self.config.side} by {self.config.side} pixels, which "
+                f"the code was made for, got {tuple(x_t.shape)}"
             )
         if t.shape != x_t.shape[:1]:
             raise SettingsError(

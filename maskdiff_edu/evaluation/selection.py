@@ -15,8 +15,9 @@ from maskdiff_edu.detection import (
     anomaly,
     metrics,
 )
-from maskdiff_edu.detection.anomaly import RESIDUAL_KINDS, ResidualKind
+from maskdiff_edu.detection.anomaly import ResidualKind
 from maskdiff_edu.detection.cards import Tried
+from maskdiff_edu.diffusion.noise import no_noise
 from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.evaluation.groups import Load
 from maskdiff_edu.scans import Scan, to_slices
@@ -30,11 +31,21 @@ class Grid:
     """The settings that are tried, each with every other."""
 
     times: Sequence[Times] = ((150,), (200,), (250,), (300,), (150, 200, 250), (200, 250, 300))
-    residuals: Sequence[ResidualKind] = RESIDUAL_KINDS
+    residuals: Sequence[ResidualKind] = ("positive", "absolute")
     filters: Sequence[Filter] = ((3, 0.0), (5, 0.0), (1, 1.5))
     noisings: int = (
         6  #: of a slice in all, shared among the times, so that every setting costs the same
     )
+
+
+#: For a network that is asked once, without noise.
+ONE_PASS = Grid(times=((0,),), noisings=1)
+
+
+def grid_for(method: Method) -> Grid:
+    """What is tried for a method: every t, or none where nothing is noised."""
+    noise = getattr(method.detector, "noise", None)
+    return ONE_PASS if noise is no_noise else Grid()
 
 
 def choose_settings(
@@ -42,12 +53,13 @@ def choose_settings(
 ) -> tuple[DetectorSettings, list[Tried]]:
     """The settings with the highest mean AUPRC over patients, and all that were tried, best first.
 
-    A tie goes to the one listed first in the grid. AUPRC is taken over the brain on the 2 mm grid.
+    `grid`: by default `grid_for(method)`. A tie goes to the one listed first in the grid. AUPRC is
+    taken over the brain on the 2 mm grid.
 
     Raises: `SettingsError` without subjects, or for a method without a network; `ScanError` for a
     subject without a lesion.
     """
-    grid, detector = grid or Grid(), method.detector
+    grid, detector = grid or grid_for(method), method.detector
     if not subjects or not isinstance(detector, MaskedDDPM):
         raise SettingsError(
             "expected subjects with lesions and a method with a network, got "

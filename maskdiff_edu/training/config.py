@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from torch import Tensor
@@ -25,11 +25,17 @@ from maskdiff_edu.diffusion import (
     gaussian_noise,
     no_corruption,
 )
+from maskdiff_edu.diffusion.corruptions import Cells, CoarseNoise, FineDetail, Foreign
+from maskdiff_edu.diffusion.noise import no_noise
 from maskdiff_edu.diffusion.objectives import Prediction
 from maskdiff_edu.errors import SettingsError, require_number
 
 N_SUBJECTS = 300  #: healthy subjects that the presets learn from
-CORRUPTIONS = ("none", "ipm", "fpm", "fpm-cm")  #: what may be hidden, by name
+#: What may be hidden or changed, by name.
+CORRUPTIONS = (
+    *("none", "ipm", "fpm", "fpm-cm"),
+    *("coarse-noise", "cells", "foreign", "fine-detail"),
+)
 _NAMES = {"corruption": CORRUPTIONS, "unet": tuple(NETWORKS)}
 _CUSTOM = "custom: "
 
@@ -54,9 +60,10 @@ class TrainConfig:
     T: int = 1000  #: steps of the schedule
     t_min: int = 150  #: t is drawn from t_min..t_max, the band that the test uses
     t_max: int = 249
-    noise: Literal["fractal", "gaussian"] = "fractal"
+    noise: Literal["fractal", "gaussian", "none"] = "fractal"
     box: int = 0  #: side of the one box that is noised and scored (pDDPM); 0 is the whole slice
     unet: str = "folded"  #: shape of the network, a name in diffusion.NETWORKS
+    code_weight: float = 1.0  #: of a random code's distance from normal, in nats a pixel
     batch_size: int = 8  #: slices a step, over all processes together
     steps: int = 10_000  #: in all
     lr: float = 1e-3  #: peak learning rate of AdamW
@@ -107,6 +114,7 @@ _RANGES = {  # of each number, both ends included: a card may come from anyone
     "t_min": (0, 99_999),
     "t_max": (0, 99_999),
     "box": (0, 4096),
+    "code_weight": (0, 1e6),
     "batch_size": (1, 65_536),
     "steps": (1, 10**9),
     "lr": (0, 10),
@@ -118,6 +126,11 @@ _RANGES = {  # of each number, both ends included: a card may come from anyone
 }
 _OF_THE_POOL = {"n_subjects", "contrast"}  # settings of before, now the pool's own
 
+#: One pass without noise: the slice, as corrupted, goes in at t = 0.
+_ONE_PASS = TrainConfig(corruption="none", noise="none", t_min=0, t_max=0)
+#: The diffusion of the paper: every t, linear betas.
+_PAPERS = TrainConfig(corruption="none", schedule="linear", t_min=0, t_max=999)
+
 #: Trainings by name.
 PRESETS = {
     # What is hidden, arXiv 2305.19867: nothing, rectangles, frequencies, frequencies in rectangles.
@@ -128,9 +141,23 @@ PRESETS = {
     # The same with patches that hide as much as the paper says, and as its released code does.
     "ipm-paper": TrainConfig(corruption="ipm", patches="paper"),
     "fpm-cm-paper": TrainConfig(corruption="fpm-cm", patches="paper"),
-    "fpm-cm-released": TrainConfig(corruption="fpm-cm", patches="released"),
+    # The released code noises one box, too, and looks at the error in it only.
+    "fpm-cm-released": TrainConfig(corruption="fpm-cm", patches="released", box=48),
     # Nothing is hidden, but only one box of the slice is noised, arXiv 2303.03758.
     "pddpm": TrainConfig(corruption="none", box=48),
+    # White noise; and the paper's own diffusion, without and with its masks.
+    "ddpm-gaussian": TrainConfig(corruption="none", noise="gaussian"),
+    "ddpm-all-t": _PAPERS,
+    "fpm-cm-all-t": replace(_PAPERS, corruption="fpm-cm", patches="paper"),
+    # No diffusion: a code, a random code, a random code for each place.
+    "ae": replace(_ONE_PASS, unet="dense"),
+    "vae": replace(_ONE_PASS, unet="dense-random"),
+    "svae": replace(_ONE_PASS, unet="spatial-random"),
+    # Something else than masks or noise of diffusion, then one pass.
+    "dae": replace(_ONE_PASS, corruption="coarse-noise", loss="l2"),
+    "riad": replace(_ONE_PASS, corruption="cells", loss="l2"),
+    "disyre-lite": replace(_ONE_PASS, corruption="foreign"),
+    "itermask-lite": replace(_ONE_PASS, corruption="fine-detail"),
 }
 
 
@@ -154,6 +181,10 @@ def make_corruption(config: TrainConfig) -> Corruption:
         "ipm": IPM(patches[config.patches]),
         "fpm": fpm,
         "fpm-cm": FPMCutMix(fpm, patches[config.patches]),
+        "coarse-noise": CoarseNoise(),
+        "cells": Cells(),
+        "foreign": Foreign(),
+        "fine-detail": FineDetail(patches=patches[config.patches]),
     }
     return corruptions[config.corruption]
 
@@ -187,4 +218,4 @@ def make_noise(config: TrainConfig) -> Callable[..., Tensor]:
     >>> make_noise(PRESETS["ddpm"])((2, 1, 96, 96)).shape
     torch.Size([2, 1, 96, 96])
     """
-    return {"fractal": fractal_noise, "gaussian": gaussian_noise}[config.noise]
+    return {"fractal": fractal_noise, "gaussian": gaussian_noise, "none": no_noise}[config.noise]

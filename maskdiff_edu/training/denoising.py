@@ -85,7 +85,7 @@ def hide_and_noise(
 
 
 def denoising_loss(
-    model: Callable[[Tensor, Tensor], Tensor],
+    model: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]],
     noised: Noised,
     schedule: Schedule,
     config: TrainConfig,
@@ -101,7 +101,10 @@ def denoising_loss(
     torch.Size([])
     """
     with autocast(noised.x_t.device, choose_precision(config.precision, noised.x_t.device)):
-        prediction = model(noised.x_t, noised.t)  # 3. denoise
+        answer = model(noised.x_t, noised.t)  # 3. denoise
+    prediction, apart = answer if isinstance(answer, tuple) else (answer, None)
     wanted = target(config.prediction, noised.x_0, noised.x_t, noised.t, schedule)
     error = loss(prediction.float(), wanted, config.loss, weight_mask=noised.box)  # 4. compare
+    if apart is not None:  # of a random code, a part of the bound that a VAE learns by
+        error = error + config.code_weight * apart / noised.x_0[0].numel()
     return error if noised.weight is None else noised.weight * error

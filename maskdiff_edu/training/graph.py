@@ -8,16 +8,19 @@ by which the average moves.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from maskdiff_edu.devices import Processes
 from maskdiff_edu.diffusion import Schedule
+from maskdiff_edu.training.batches import make_generator
 from maskdiff_edu.training.denoising import Noised, denoising_loss
 from maskdiff_edu.training.state import TrainState
 
+CPU = torch.device("cpu")
 WARM_UP = 3  #: runs before the recording, in which libraries choose their kernels and take memory
 
 Follow = Callable[
@@ -31,12 +34,13 @@ def make_follow(
     """The function that does one training step, recorded where that is possible.
 
     `first` is a batch like all others; nothing is learned from it yet. Several processes, scaled
-    gradients and every device but an NVIDIA GPU do the step kernel by kernel, as does a recording
-    that fails, after a warning. Call it before other threads use the GPU: nothing else may run on
-    it while it records.
+    gradients, a network that draws a code and every device but an NVIDIA GPU do the step kernel by
+    kernel, as does a recording that fails, after a warning. Call it before other threads use the
+    GPU: nothing else may run on it while it records.
     """
     follow = kernel_by_kernel(state, schedule)
-    if state.rates is None or processes.count > 1 or state.scaler.is_enabled():
+    draws = state.net.config.code_is_random
+    if state.rates is None or processes.count > 1 or state.scaler.is_enabled() or draws:
         return follow
     try:
         return _Recorded(state, schedule, first, follow)
@@ -51,10 +55,30 @@ def kernel_by_kernel(state: TrainState, schedule: Schedule) -> Follow:
     """A training step that is not recorded."""
 
     def follow(noised: Noised) -> tuple[Tensor, float]:
-        error = denoising_loss(state.model, noised, schedule, state.config)
+        with _seeded(state, noised.x_0.device):
+            error = denoising_loss(state.model, noised, schedule, state.config)
         return error.detach(), state.update(error)
 
     return follow
+
+
+@contextmanager
+def _seeded(state: TrainState, device: torch.device) -> Iterator[None]:
+    """What the network itself draws, a random code, follows from the seed and the step.
+
+    It draws from torch's own generators, which are as before afterwards.
+    """
+    if not state.net.config.code_is_random:
+        yield
+        return
+    seed = make_generator(state.config.seed, state.step, CPU).initial_seed() + 1  # not the batch's
+    is_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if is_cuda else []):
+        if is_cuda:
+            torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds GPUs too
+        yield
 
 
 class _Recorded:
