@@ -25,6 +25,7 @@ from maskdiff_edu.detection.refinement import (
     RefinedDDPM,
     Refinement,
 )
+from maskdiff_edu.detection.rivals import RIVALS
 from maskdiff_edu.diffusion import Schedule, UNet, UNetConfig
 from maskdiff_edu.errors import ScanError, SettingsError
 from maskdiff_edu.scans import Slices
@@ -254,7 +255,7 @@ def test_adapting_teaches_the_scan_without_what_was_flagged():
 
 def test_command_line_knows_the_recipes():
     [names, _] = get_args(get_args(options.Refine)[0])  # Literal | None, annotated
-    assert set(get_args(names)) == set(RECIPES)
+    assert set(get_args(names)) == {*RECIPES, *RIVALS}
 
 
 def test_a_shipped_model_looks_again():

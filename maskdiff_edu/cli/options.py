@@ -59,10 +59,12 @@ Scale = Annotated[
 ]
 
 Refine = Annotated[
-    Literal["two-pass", "adapt", "adapt-small"] | None,
+    Literal["two-pass", "adapt", "adapt-small", "mahalanobis", "andi-lite", "thor-lite", "chain"]
+    | None,
     typer.Option(
         help="Look again: two-pass takes twice as long; adapt teaches the network this very scan "
-        "first, which takes a CPU half a minute or more; adapt-small is for small lesions."
+        "first, which takes a CPU half a minute or more; adapt-small is for small lesions. The "
+        "others score in ways that others proposed."
     ),
 ]
 

@@ -159,11 +159,10 @@ class MaskedDDPM:
         if not whole or not times or not all(0 <= t <= last for t in times):
             raise SettingsError(f"t: expected whole numbers in 0..{last}, got {self.settings.t}")
         require_number("batch_size", self.batch_size, 1, 2**20, whole=True)
-        noisings = len(times) * self.settings.draws
         parts = self.ask.passes if self.ask else 1
-        if noisings * parts > MAX_PASSES:
+        if self.noisings * parts > MAX_PASSES:
             raise SettingsError(
-                f"expected at most {MAX_PASSES} passes of the network a slice, got {noisings} "
+                f"expected at most {MAX_PASSES} passes of the network a slice, got {self.noisings} "
                 f"noisings of {parts} parts"
             )
 
@@ -199,15 +198,15 @@ class MaskedDDPM:
         device = self._prepare_model()
         schedule = copy.deepcopy(self.schedule).to(device)  # the caller's stays where it is
         precision = choose_precision(self.precision, device)
-        times = [t for t in self.settings.times for _ in range(self.settings.draws)]
-        if (size := len(times) * x_0.numel() * x_0.element_size()) > MAX_NOISE_BYTES:
-            most = MAX_NOISE_BYTES * len(times) // size
+        n = self.noisings
+        if (size := n * x_0.numel() * x_0.element_size()) > MAX_NOISE_BYTES:
+            most = MAX_NOISE_BYTES * n // size
             raise SettingsError(
                 f"expected at most {most} noisings of {len(x_0)} slices of this size, got "
-                f"{len(times)}: their noise would take {size / 2**30:.1f} GiB"
+                f"{n}: their noise would take {size / 2**30:.1f} GiB"
             )
-        generator = torch.Generator().manual_seed(self.seed)
-        fields = [self.noise(tuple(x_0.shape), dtype=x_0.dtype, generator=generator) for _ in times]
+        draw = {"dtype": x_0.dtype, "generator": torch.Generator().manual_seed(self.seed)}
+        fields = [self.noise(tuple(x_0.shape), **draw) for _ in range(n)]
         x_0_hat = torch.empty_like(x_0)
         slices_done = progress.bar(total=len(x_0), desc=self.name, unit="slice", leave=False)
         with slices_done, autocast(device, precision):
@@ -215,9 +214,20 @@ class MaskedDDPM:
                 images = x_0[rows].to(device)
                 model = self.ask(self.model, images) if self.ask else self.model
                 noise = _deal(fields, rows)
-                x_0_hat[rows] = reconstruct(model, images, times, schedule, noise=noise).cpu()
+                x_0_hat[rows] = self.answer(model, images, schedule, noise).cpu()
                 slices_done.update(len(rows))
         return x_0_hat
+
+    @property
+    def noisings(self) -> int:
+        """How many noise fields a slice takes."""
+        return len(self.settings.times) * self.settings.draws
+
+    @torch.no_grad()
+    def answer(self, model: Model, images: Tensor, schedule: Schedule, noise: Noise) -> Tensor:
+        """The twin of a few slices on the model's device; `noise` hands out one field a call."""
+        times = [t for t in self.settings.times for _ in range(self.settings.draws)]
+        return reconstruct(model, images, times, schedule, noise=noise)
 
     def _prepare_model(self) -> torch.device:
         """Set a module to eval mode on the chosen device; returns that device.

@@ -21,6 +21,7 @@ from maskdiff_edu.detection.detectors import (
 )
 from maskdiff_edu.detection.records import Record, as_json
 from maskdiff_edu.detection.refinement import RECIPES, RefinedDDPM, Teach
+from maskdiff_edu.detection.rivals import RIVALS
 from maskdiff_edu.devices import Precision, choose_device
 from maskdiff_edu.diffusion import UNet, as_x_0
 from maskdiff_edu.diffusion.asking import Ask, ByShrinking, InBoxes, InCells
@@ -60,6 +61,8 @@ class Method:
         used = self.settings.as_json()
         if isinstance(self.detector, RefinedDDPM):
             used["refinement"] = asdict(self.detector.refinement)
+        elif self.recipe:
+            used["rival"] = self.recipe
         if isinstance(self.detector, MaskedDDPM):
             return {**used, "seed": self.detector.seed, "device": str(self.detector.device)}
         return used
@@ -106,7 +109,7 @@ def build_method(
     `precision`: "float32" gives the same digits on every machine, "auto" may be twice as fast.
     `refine`: look at the scan again, a name in `refinement.RECIPES`: "two-pass" takes twice as
     long, "adapt" teaches the network this scan first, for half a minute or more, and "adapt-small"
-    does so for lesions of a few voxels.
+    does so for lesions of a few voxels. Or score it in another way, a name in `rivals.RIVALS`.
     `changes`: fields of `DetectorSettings`; those that are None are left as the card has them.
     A threshold that the card holds is kept only if no setting differs from the card's.
 
@@ -142,15 +145,17 @@ def build_method(
     return Method(build(settings), threshold, card, name_or_file)
 
 
-def look_again(detector: MaskedDDPM, refine: str, teach: Teach) -> RefinedDDPM:
-    """The same network with a recipe of `refinement.RECIPES`.
+def look_again(detector: MaskedDDPM, refine: str, teach: Teach) -> MaskedDDPM:
+    """The same network with a recipe of `refinement.RECIPES`, or scored as in `rivals.RIVALS`.
 
-    Raises: `SettingsError` for an unknown recipe.
+    Raises: `SettingsError` for an unknown one.
     """
+    parts = {f.name: getattr(detector, f.name) for f in fields(MaskedDDPM)}
+    if refine in RIVALS:
+        return RIVALS[refine](**parts)
     if refine not in RECIPES:
-        raise SettingsError(f"refine: expected one of {tuple(RECIPES)}, got {refine!r}")
+        raise SettingsError(f"refine: expected one of {(*RECIPES, *RIVALS)}, got {refine!r}")
     recipe = RECIPES[refine]
-    parts = {f.name: getattr(detector, f.name) for f in fields(detector)}
     parts["settings"] = replace(detector.settings, postprocessing=recipe.postprocessing)
     return RefinedDDPM(**parts, refinement=recipe.refinement, teach=teach)
 
