@@ -157,7 +157,7 @@ def evaluate(
 
 @reports_errors
 def compare(
-    results: Annotated[Path, typer.Argument(help="Folder of runs that evaluate wrote.")],
+    results: Annotated[list[Path], typer.Argument(help="Folders of runs that evaluate wrote.")],
     out: OutFolder,
     reference: Annotated[
         str | None,
@@ -168,14 +168,17 @@ def compare(
 ) -> None:
     """Compare measured methods: a table and a picture, with paired differences and intervals.
 
-    **Example**
+    **Examples**
 
     maskdiff-edu compare results --out comparison
+
+    maskdiff-edu compare results/first results/second --out comparison
     """
-    if out.resolve() == results.resolve():  # the next comparison would read this one as a run
+    if out.resolve() in [folder.resolve() for folder in results]:  # it would be read as a run
         raise SettingsError(f"--out: expected another folder than that of the runs, got {out}")
     require_writable(out, COMPARISON, overwrite=overwrite)
-    compared = runs.compare(load_runs(results), reference=reference, metric=metric)
+    every = [run for folder in results for run in load_runs(folder)]
+    compared = runs.compare(every, reference=reference, metric=metric)
     table = runs.as_table(compared)
     with whole_folder(out, COMPARISON, overwrite=overwrite) as folder:
         write_atomic(folder / "comparison.json", json.dumps(as_json(compared), indent=1).encode())
