@@ -31,7 +31,7 @@ from maskdiff_edu.training.loop import CHECKPOINT, MODEL, require_resumable
 
 @reports_errors
 def train(
-    preset: Annotated[Preset, typer.Option(help="What is hidden from the network.")],
+    preset: Annotated[Preset, typer.Option(help="What the network learns.")],
     out: OutFolder,
     data: Annotated[Path | None, typer.Option(help="Healthy scans instead of made ones.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="In all; default: the preset's.")] = None,
@@ -44,7 +44,10 @@ def train(
 
     ddpm hides nothing, ipm rectangles, fpm frequencies, and fpm-cm frequencies inside rectangles.
     With -paper as much is hidden as the paper says, with -released as by its released code. pddpm
-    hides nothing and noises one box. A dry run takes about 20 seconds.
+    hides nothing and noises one box. ddpm-gaussian has white noise, and with -all-t the network
+    learns every t. Other methods, to compare with: ae, vae and svae are autoencoders, dae takes
+    coarse noise away, riad draws the cells of a grid from one another, disyre-lite takes foreign
+    texture away, itermask-lite draws a brain from its fine detail. A dry run takes about 20 seconds.
 
     **Examples**
 
