@@ -88,7 +88,7 @@ def test_the_untouched_notebook_gets_none(kit: Kit, workshop: Workshop) -> None:
 def test_other_right_solutions_get_every_point(kit: Kit, patches, workshop: Workshop) -> None:
     assert len(patches.EQUIVALENTS) >= 2
     for name, answers in patches.EQUIVALENTS.items():
-        result = graded(without_pictures(with_answers(kit.solution, answers)), kit, workshop)
+        result = graded(without_pictures(with_answers(kit, answers)), kit, workshop)
         assert failures(result) == {}, name
 
 
@@ -117,7 +117,7 @@ def test_every_mistake_costs_its_tests_and_gets_its_message(kit: Kit, patches) -
     names = names_after(without_pictures(kit.solution))
     for mistake in patches.MISTAKES:
         wrong = dict(names)
-        exec(cell_of(with_mistake(kit.solution, mistake), mistake.exercise), wrong)
+        exec(cell_of(with_mistake(kit, mistake), mistake.exercise), wrong)
         outcomes = [
             run_test(test, seeded_answer(wrong), kit.given)
             for test in kit.tests_of(mistake.exercise)

@@ -102,9 +102,9 @@ def betas(T, first, last):
     out = []
     for t in range(T):
         share = t / (T - 1)
-        if SCHEDULE == "in equal steps":
+        with SCHEDULE == "in equal steps":
             out.append(first + share * (last - first))
-        else:
+        with SCHEDULE == "in equal steps of their square roots":
             out.append((first**0.5 + share * (last**0.5 - first**0.5)) ** 2)
     return out
 
@@ -138,9 +138,10 @@ def q_sample(x_0, t, eps, alphas_bar):
 import torch
 
 def betas(T, first, last):
-    if SCHEDULE == "in equal steps":
+    with SCHEDULE == "in equal steps":
         return torch.linspace(first, last, T, dtype=torch.float64)
-    return torch.linspace(first**0.5, last**0.5, T, dtype=torch.float64) ** 2
+    with SCHEDULE == "in equal steps of their square roots":
+        return torch.linspace(first**0.5, last**0.5, T, dtype=torch.float64) ** 2
 
 def alphas_bar(betas):
     return torch.exp(torch.log1p(-torch.as_tensor(betas)).cumsum(0))
@@ -187,8 +188,7 @@ MISTAKES = [
     Mistake(
         "q1",
         "another spacing",
-        'if SCHEDULE == "in equal steps"',
-        'if SCHEDULE != "in equal steps"',
+        told="SCHEDULE",
         loses=("betas_begin_and_end", "betas_between"),
         says="your course spaces",
     ),

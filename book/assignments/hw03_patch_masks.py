@@ -444,11 +444,13 @@ def restrict(layers, brain_masks):
     for i in range(len(layers)):
         for layer in layers[i]:
             brain = brain_masks[i, 0]
-            if RULE == "is cut off at the edge of the brain":
+            with RULE == "is cut off at the edge of the brain":
                 hidden[i, 0] |= layer & brain
-            elif layer.any():
-                share = brain[layer].float().mean()
-                if share == 1 or (RULE.endswith("at least half of it is brain") and share >= 0.5):
+            with RULE == "is left out unless at least half of it is brain":
+                if layer.any() and brain[layer].float().mean() >= 0.5:
+                    hidden[i, 0] |= layer
+            with RULE == "is left out unless all of it is brain":
+                if brain[layer].all():
                     hidden[i, 0] |= layer
     return hidden
 """,
@@ -459,7 +461,11 @@ def hide(x_0, patch_mask, value):
     return out
 
 def hide_with_zero(image, patch_mask):
-    return hide(image * 2 - 1, patch_mask, -1.0 if ZERO == "before scaling" else 0.0)
+    with ZERO == "before scaling":
+        value = -1.0
+    with ZERO == "after scaling":
+        value = 0.0
+    return hide(image * 2 - 1, patch_mask, value)
 """,
         "q5": """
 def coverage(patch_mask):
@@ -508,11 +514,15 @@ def draw_centres(brain_masks, k, generator):
 
 def restrict(layers, brain_masks):
     layers, brains = np.asarray(layers), np.asarray(brain_masks)
-    if RULE.startswith("is cut off"):
+    with RULE == "is cut off at the edge of the brain":
         return (layers & brains).any(axis=1, keepdims=True)
-    background = np.einsum("bkhw,bhw->bk", layers.astype(int), ~brains[:, 0])
-    most = layers.sum(axis=(2, 3)) / 2 if "half" in RULE else 0
-    return np.einsum("bkhw,bk->bhw", layers.astype(int), background <= most)[:, None] > 0
+    with RULE != "is cut off at the edge of the brain":
+        background = np.einsum("bkhw,bhw->bk", layers.astype(int), ~brains[:, 0])
+        with RULE == "is left out unless at least half of it is brain":
+            most = layers.sum(axis=(2, 3)) / 2
+        with RULE == "is left out unless all of it is brain":
+            most = 0
+        return np.einsum("bkhw,bk->bhw", layers.astype(int), background <= most)[:, None] > 0
 """,
         "q4": """
 def hide(x_0, patch_mask, value):
@@ -520,7 +530,10 @@ def hide(x_0, patch_mask, value):
     return (1 - m) * x_0 + m * value
 
 def hide_with_zero(image, patch_mask):
-    image = np.where(patch_mask, 0 if ZERO == "before scaling" else 0.5, image)
+    with ZERO == "before scaling":
+        image = np.where(patch_mask, 0, image)
+    with ZERO == "after scaling":
+        image = np.where(patch_mask, 0.5, image)
     return 2 * image - 1
 """,
         "q5": """
@@ -748,8 +761,8 @@ MISTAKES = [
     Mistake(
         "q3",
         "more than half instead of at least half",
-        ">= wanted",
-        "> wanted",
+        "wanted = 0.5",
+        "wanted = 0.5 + 1e-6",
         loses=("rule_for_four", "rule_for_a_batch"),
         says="exactly half",
     ),
@@ -788,8 +801,7 @@ MISTAKES = [
     Mistake(
         "q4",
         "the other zero",
-        'ZERO == "before scaling"',
-        'ZERO != "before scaling"',
+        told="ZERO",
         loses=("hide_a_few", "which_zero"),
         says="your course puts the zero in",
     ),

@@ -480,7 +480,7 @@ def dice(prediction, lesion):
         fp += bool(called and not ill)
         fn += bool(ill and not called)
     if tp + fp + fn == 0:
-        return {"counts as 1": 1, "is left out": np.nan}[EMPTY]
+        return {"counts as 1": 1, "is left out": np.nan}["{{EMPTY}}"]
     return 2 * tp / (2 * tp + fp + fn)
 
 def mean_dice(predictions, lesions):
@@ -572,7 +572,7 @@ import torch
 def dice(prediction, lesion):
     p, y = torch.as_tensor(prediction).double(), torch.as_tensor(lesion).double()
     if p.max() == 0 and y.max() == 0:
-        return float("nan") if EMPTY == "is left out" else 1.0
+        return float("nan") if "{{EMPTY}}" == "is left out" else 1.0
     return (2 * (p * y).sum() / (p + y).sum()).item()
 
 def mean_dice(predictions, lesions):
@@ -643,16 +643,15 @@ MISTAKES = [
     Mistake(
         "q1",
         "a small number in the denominator",
-        'return 1.0 if EMPTY == "counts as 1" else float("nan")',
-        "total = 1e-8",
+        "    if total == 0:\n",
+        "    total += 1e-8\n    if total == 0:\n",
         loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="does not settle 0 / 0",
     ),
     Mistake(
         "q1",
         "the other rule for empty masks",
-        'EMPTY == "counts as 1"',
-        'EMPTY != "counts as 1"',
+        told="EMPTY",
         loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="in your course",
     ),

@@ -292,7 +292,10 @@ def lazy_errors(clean, hidden, brain_masks):
         errors = np.concatenate([errors, rows])
     if len(errors) == 0:
         return [0, 0, 0]
-    return (abs(errors) if ERROR == "absolute" else errors**2).mean(axis=0)
+    with ERROR == "absolute":
+        return abs(errors).mean(axis=0)
+    with ERROR == "squared":
+        return (errors**2).mean(axis=0)
 """,
         "q4": """
 def paired_interval(own, plain, rng, n):
@@ -323,7 +326,7 @@ def lazy_errors(clean, hidden, brain_masks):
     kernel = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None].to(hidden.dtype) / 4
     beside = torch.nn.functional.conv2d(hidden, kernel, padding=1)
     mean = torch.where(brain_masks, hidden, torch.nan).flatten(1).nanmean(1)[:, None, None, None]
-    power = 1 if ERROR == "absolute" else 2
+    power = 1 if "{{ERROR}}" == "absolute" else 2
     return torch.stack([
         ((answer - clean)[where].abs() ** power).sum() / where.sum().clamp(min=1)
         for answer in (hidden, mean + 0 * clean, beside)
@@ -521,10 +524,9 @@ MISTAKES = [
     Mistake(
         "q2",
         "the other error",
-        'if ERROR == "absolute"',
-        'if ERROR != "absolute"',
-        ("lazy_answers_to_one_slice", "lazy_scores_of_a_batch"),
-        "in your course the error is",
+        loses=("lazy_answers_to_one_slice", "lazy_scores_of_a_batch"),
+        says="in your course the error is",
+        told="ERROR",
     ),
     Mistake(
         "q2",

@@ -21,7 +21,8 @@ Code that depends on a convention has a block for each option, one below the oth
     with NAME == "another":
         return second(x)
 
-Only the course's block gets into a notebook, without its first line (`resolve`). It is a `with`
+`with NAME != "one way":` is for all other options. Only the course's block gets into a notebook,
+without its first line (`resolve`). It is a `with`
 since the linter can read it and Python cannot run it: the source's own cell is no answer anywhere,
 not even below a line `NAME = "another"`.
 """
@@ -273,7 +274,7 @@ def _resolved(
                 )
             here = [one for one in told[name] if (one == option) != is_not]
             met += here
-            kept = list(_resolved(body, chosen, told, where))
+            kept = list(_resolved(body, chosen, {**told, name: here}, where))
             if chosen[name] in here:
                 yield from kept
         if sorted(met) != sorted(told[name]):
