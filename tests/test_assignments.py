@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading needs L
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "assignments"
 NAMES = sorted(path.stem for path in FOLDER.glob("hw*.ipynb"))
-COURSES = ("autumn", "spring")  # other numbers, other schedules, other orders
+COURSES = ("autumn", "october")  # of other numbers and conventions; every mistake fits one
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +111,11 @@ def test_no_exercise_needs_another(kit: Kit) -> None:
 
 def test_every_mistake_costs_its_tests_and_gets_its_message(kit: Kit, patches) -> None:
     """In this process, which takes a tenth of the time: the tests above look at the grader's."""
-    if kit.course != COURSES[0]:
-        pytest.skip("what is a mistake in one course may be right in another")
     assert len(patches.MISTAKES) >= 8
     names = names_after(without_pictures(kit.solution))
     for mistake in patches.MISTAKES:
+        if not mistake.fits(kit):
+            continue
         wrong = dict(names)
         exec(cell_of(with_mistake(kit, mistake), mistake.exercise), wrong)
         outcomes = [

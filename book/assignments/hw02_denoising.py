@@ -564,6 +564,7 @@ MISTAKES = [
         "x_0 * ~patch_mask",
         loses=("hole_under_noise",),
         says="another value than in your course",
+        only={"HOLE": (-1.0,)},
     ),
     Mistake(
         "q4",
@@ -611,7 +612,7 @@ MISTAKES = [
         "what the other loss learns",
         told="LOSS",
         loses=("table_of_two", "learnt_from_many"),
-        says="a median is learnt",
+        says="is learnt",
     ),
     Mistake(
         "q5",

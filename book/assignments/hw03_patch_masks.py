@@ -773,6 +773,7 @@ MISTAKES = [
         "layers = layers.any(dim=1, keepdim=True)\n    in_brain = layers & brain_masks",
         loses=("rule_for_four", "rule_for_a_batch"),
         says="ask it of each one",
+        only={"RULE": (HALF, "is left out unless all of it is brain")},
     ),
     Mistake(
         "q4",

@@ -562,6 +562,7 @@ MISTAKES = [
         "np.fft.fft2(u)",
         loses=SPECTRA,
         says='this goes with norm="backward"',
+        only={"NORM": ("forward", "ortho")},
     ),
     Mistake(
         "q1",
@@ -570,6 +571,7 @@ MISTAKES = [
         "np.fft.ifftshift(spectrum)",
         loses=IMAGES,
         says='this is the way back with norm="backward"',
+        only={"NORM": ("forward", "ortho")},
     ),
     Mistake(
         "q1",
@@ -651,6 +653,7 @@ MISTAKES = [
         "np.fft.fftshift(unshifted[rows])",
         loses=tuple(name for name in ALL_TWINS if name != "three_squares"),
         says="only the rows are mirrored",
+        only={"TWINS": ("both are kept",)},
     ),
     Mistake(
         "q2",
@@ -741,6 +744,7 @@ MISTAKES = [
         "faster = ~low_pass(r, limit)",
         loses=("nine_bins", "high_pass_elsewhere", "band_pass_elsewhere"),
         says="the opposite of a low-pass",
+        only={"CENTRE": ("hidden",)},
     ),
     Mistake(
         "q3",
@@ -821,6 +825,7 @@ MISTAKES = [
         "(np.abs",
         loses=ENERGIES,
         says="bare sum over the bins",
+        only={"NORM": ("backward", "forward")},
     ),
     Mistake(
         "q5",
@@ -876,7 +881,7 @@ MISTAKES = [
         "np.fft.fftshift(waves)",
         "waves",
         loses=("share_of_one_wave", "share_of_a_band"),
-        says="and the spectrum in the corner",
+        says="spectrum in the corner",
     ),
     Mistake(
         "q5",

@@ -562,17 +562,18 @@ MISTAKES = [
     ),
     Mistake(
         "q3",
-        "the noise that was added as the target",
-        "(x_t - signal * x_0) / noise",
-        "eps",
+        "the target of a network that keeps the patches",
+        "(x_t - signal * x_0) / noise\n"
+        '    with KIND == "v":\n'
+        "        return x_t, (signal * x_t - x_0) / noise",
+        'eps\n    with KIND == "v":\n        return x_t, signal * eps - noise * x_0_masked',
         loses=("target_stands_for_x_0", "target_of_the_course"),
-        says="the noise that was added",
+        says="learns to keep the patches",
     ),
     Mistake(
         "q3",
         "the target of another prediction",
-        "(x_t - signal * x_0) / noise",
-        "signal * x_t / noise - x_0 / noise",
+        told="KIND",
         loses=("target_stands_for_x_0", "target_of_the_course"),
         says="this is the target for",
     ),

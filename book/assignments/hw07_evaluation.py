@@ -9,6 +9,8 @@ from maskdiff_edu.course.public.hw07_evaluation import (
     CHAPTER,
     HAND_MADE,
     draft_of,
+    ends_of,
+    given_otherwise,
     judge_findings,
     judge_threshold,
     made_up_study,
@@ -279,7 +281,8 @@ def interval_over_patients(answer: Answer, given: Given) -> None:
         ]
         * 2,
     }
-    got = answer.bootstrap_interval(values, rng, 8000)
+    mistakes |= given_otherwise(given, *want)
+    got = ends_of(given, array(answer.bootstrap_interval(values, rng, 8000), (2,), "the interval"))
     width = float(np.ptp(want))
     close(got, want, "bootstrap_interval", mistakes, rtol=0, atol=0.04 * width, see=CHAPTER)
 
@@ -516,10 +519,11 @@ def bootstrap_interval(differences, rng, n):
     for _ in range(n):
         rows = rng.choice(k, k, replace=True)
         means.append(differences[rows].mean())
-    return (
-        np.quantile(means, 0.5 - LEVEL / 200),
-        np.quantile(means, 0.5 + LEVEL / 200),
-    )
+    low, high = np.quantile(means, [0.5 - LEVEL / 200, 0.5 + LEVEL / 200])
+    with INTERVAL == "its lower and its upper end":
+        return [low, high]
+    with INTERVAL == "its middle and half of its width":
+        return [low + (high - low) / 2, (high - low) / 2]
 
 def verdict(low, high):
     if low <= 0 <= high:
@@ -608,7 +612,11 @@ def bootstrap_interval(differences, rng, n):
     times = rng.multinomial(k, [1 / k] * k, size=n)  # how often each patient is drawn
     means = np.sort(times @ differences.mean(axis=1) / k)
     out = round(n * (100 - LEVEL) / 200)
-    return [means[out], means[n - 1 - out]]
+    low, high = means[out], means[n - 1 - out]
+    with INTERVAL == "its lower and its upper end":
+        return low, high
+    with INTERVAL == "its middle and half of its width":
+        return (high + low) / 2, (high - low) / 2
 
 def verdict(low, high):
     return {(1, 1): "ahead", (-1, -1): "behind"}.get(
@@ -788,6 +796,13 @@ MISTAKES = [
         "each = differences.ravel()",
         loses=("interval_of_equal_patients", "interval_over_patients"),
         says="resample patients, not voxels",
+    ),
+    Mistake(
+        "q4",
+        "the interval given in another way",
+        told="INTERVAL",
+        loses=("interval_of_equal_patients", "interval_over_patients"),
+        says="not what your course asks for",
     ),
     Mistake(
         "q4",

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from maskdiff_edu.course.kits import Kit
@@ -21,6 +21,14 @@ class Mistake:
     loses: tuple[str, ...] = ()  #: the tests that fail, and no others
     says: str = ""  #: a part of a message that the student must read
     told: str = ""  #: instead of `old` and `new`: the convention that is taken for another
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The numbers and conventions of the courses in which all this holds; none: of any course."""
+
+    def fits(self, kit: Kit) -> bool:
+        """Whether it can be made in this course, and is a mistake there."""
+        if any(kit.numbers[name] not in values for name, values in self.only.items()):
+            return False
+        return with_mistake(kit, self) != kit.solution
 
 
 def with_mistake(kit: Kit, mistake: Mistake) -> dict[str, Any]:
@@ -61,5 +69,6 @@ def _with_texts(kit: Kit, texts: Mapping[str, str], chosen: Mapping[str, Any]) -
         exercise = cell["metadata"].get("maskdiff", {}).get("exercise")
         if exercise in texts:
             where = f"{kit.name}, {exercise}"
-            cell["source"] = resolve(texts[exercise], chosen, kit.told, where)
+            text = resolve(texts[exercise], chosen, kit.told, where)
+            cell["source"] = text.splitlines(keepends=True)
     return notebook

@@ -207,12 +207,33 @@ def threshold_on_known_scores(answer: Answer, given: Given) -> None:
 OF_NINE = {90: (-0.0083, 0.2083), 95: (-0.025, 0.225)}
 
 
+def ends_of(given: Given, got: np.ndarray) -> np.ndarray:
+    """Both ends of an interval that is given in the course's way."""
+    if given.INTERVAL == "its lower and its upper end":
+        return got
+    return np.array([got[0] - got[1], got[0] + got[1]])
+
+
+def given_otherwise(given: Given, low: float, high: float) -> dict[str, np.ndarray]:
+    """What `ends_of` makes of an interval that was given in the other course's way."""
+    ends, middle = np.array([low, high]), np.array([low + high, high - low]) / 2
+    other = middle if given.INTERVAL == "its lower and its upper end" else ends
+    return {
+        f"the two numbers are not what your course asks for, {given.INTERVAL}": (
+            ends_of(given, other)
+        )
+    }
+
+
 @TESTS("q4", points=1, says="intervals of nine patients, equal and different, and the verdict")
 def interval_of_equal_patients(answer: Answer, given: Given) -> None:
     spread = np.array([-0.3, -0.1, 0.1, 0.3])
     differences = np.array([0.2 + np.roll(spread, i) for i in range(9)])
     got = answer.bootstrap_interval(differences, np.random.default_rng(3), 500)
-    got = array(got, (2,), "bootstrap_interval")
+    got = ends_of(given, array(got, (2,), "bootstrap_interval"))
+    otherwise = given_otherwise(given, 0.2, 0.2)
+    for message, ends in otherwise.items():
+        require(not np.allclose(got, ends, atol=1e-6), f"bootstrap_interval: {message}", CHAPTER)
     require(
         np.ptp(got) < 1e-9,
         "bootstrap_interval: the trainings differ, the patients do not; resample patients, not "
@@ -234,6 +255,8 @@ def interval_of_equal_patients(answer: Answer, given: Given) -> None:
         ),
     }
     got = answer.bootstrap_interval(each[:, None] + spread, np.random.default_rng(3), 8000)
+    got = ends_of(given, array(got, (2,), "bootstrap_interval"))
+    mistakes |= given_otherwise(given, *OF_NINE[given.LEVEL])
     what = "bootstrap_interval of nine patients from -0.2 to 0.4"
     close(got, OF_NINE[given.LEVEL], what, mistakes, rtol=0, atol=0.012, see=CHAPTER)
     for low, high, want in (
