@@ -569,15 +569,6 @@ MISTAKES = [
     ),
     Mistake(
         "q3",
-        "the background votes, after the erosion too",
-        "np.where(brain, values[:, 0], np.nan)",
-        "values[:, 0]",
-        loses=("median_at_the_rim", "erosion_of_a_box", "median_of_noise", "clean_in_order"),
-        says="zeros of the background have voted",
-        only={"ORDER": ("first erode, then filter",)},
-    ),
-    Mistake(
-        "q3",
         "a mean filter",
         "np.nanmedian(",
         "np.nanmean(",
