@@ -9,15 +9,14 @@ import pytest
 from test_assignments import FOLDER, NAMES, cell_of, seeded_answer
 from test_grading import CELLS, submission, write_source
 
+from maskdiff_edu.course.conventions import every_told, resolve
 from maskdiff_edu.course.grading import grade
 from maskdiff_edu.course.kits import Kit, make_kit
 from maskdiff_edu.course.source import (
     PUBLIC,
     Course,
     as_python,
-    every_told,
     read_source,
-    resolve,
 )
 from maskdiff_edu.course.tasks import run_test
 from maskdiff_edu.course.workshop import Workshop

@@ -14,6 +14,7 @@ from maskdiff_edu.course.public.hw07_evaluation import (
     judge_findings,
     judge_threshold,
     made_up_study,
+    share_for,
 )
 from maskdiff_edu.course.tasks import (
     Answer,
@@ -198,7 +199,8 @@ def threshold_on_drawn_scores(answer: Answer, given: Given) -> None:
     rng = given.rng("threshold_on_drawn_scores")
     for share in (given.SHARE, 0.1, float(rng.uniform(0.02, 0.2))):
         scores, lesions = draw_rows(rng, int(rng.integers(4, 8)), 1.0)
-        judge_threshold(answer.threshold_from(scores, lesions, share), scores, lesions, share)
+        got = answer.threshold_from(scores, lesions, share_for(given, share))
+        judge_threshold(got, scores, lesions, share)
 
 
 @TESTS("q3", points=2, says="Dice of each test patient, with the threshold of others")
@@ -220,7 +222,7 @@ def dice_with_the_threshold_of_others(answer: Answer, given: Given) -> None:
     by_threshold = np.array([at(t) for t in tried])
     oracle, best = by_threshold.max(axis=0).mean(), by_threshold.mean(axis=1).max()
     right = np.array([at(t) for t in thresholds(validation)])
-    got = answer.dice_on_test(validation, test, share)
+    got = answer.dice_on_test(validation, test, share_for(given, share))
     require(
         got is None or np.shape(got) == (n,),
         f"dice_on_test: expected one Dice for each of the {n} test patients, got the shape "
@@ -504,7 +506,10 @@ def average_precision(scores, lesion, inside):
 """,
         "q3": """
 def threshold_from(scores, lesions, share):
-    return np.quantile(scores[lesions == 0], 1 - share)
+    with SIDE == "exceeds it":
+        return np.quantile(scores[lesions == 0], 1 - share)
+    with SIDE == "does not exceed it":
+        return np.quantile(scores[lesions == 0], share)
 
 def dice_on_test(validation, test, share):
     t = threshold_from(validation[0], validation[1], share)
@@ -598,7 +603,10 @@ import torch
 
 def threshold_from(scores, lesions, share):
     healthy = torch.as_tensor(scores)[~torch.as_tensor(lesions)]
-    k = int(share * len(healthy)) + 1
+    with SIDE == "exceeds it":
+        k = int(share * len(healthy)) + 1
+    with SIDE == "does not exceed it":
+        k = int((1 - share) * len(healthy)) + 1
     return healthy.topk(k).values[-1].item()
 
 def dice_on_test(validation, test, share):
@@ -741,6 +749,17 @@ MISTAKES = [
     ),
     Mistake(
         "q3",
+        "the share on the other side of the threshold",
+        told="SIDE",
+        loses=(
+            "threshold_on_known_scores",
+            "threshold_on_drawn_scores",
+            "dice_with_the_threshold_of_others",
+        ),
+        says="*below* the threshold",
+    ),
+    Mistake(
+        "q3",
         "from the lowest score up",
         "[::-1]",
         "",
@@ -755,7 +774,7 @@ MISTAKES = [
         "q3",
         "a threshold for each patient, averaged",
         "healthy = np.sort(scores[~lesions])[::-1]",
-        "return np.mean([np.quantile(s[~x], 1 - share) for s, x in zip(scores, lesions)])",
+        "return np.mean([np.quantile(s[~x], 1 - above) for s, x in zip(scores, lesions)])",
         loses=(
             "threshold_on_known_scores",
             "threshold_on_drawn_scores",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskdiff_edu.course.conventions import every_told, resolve
 from maskdiff_edu.course.kits import Kit
 from maskdiff_edu.course.source import (
     AT_HOME,
@@ -15,8 +16,6 @@ from maskdiff_edu.course.source import (
     WRITTEN_BLANK,
     Exercise,
     as_python,
-    every_told,
-    resolve,
 )
 from maskdiff_edu.course.tasks import Answer, Outcome, run_test
 from maskdiff_edu.course.workshop import Bench, Gone, Workshop

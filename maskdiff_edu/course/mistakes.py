@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskdiff_edu.course.conventions import resolve
 from maskdiff_edu.course.kits import Kit
-from maskdiff_edu.course.source import resolve
 from maskdiff_edu.errors import SettingsError
 
 

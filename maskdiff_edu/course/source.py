@@ -3,40 +3,28 @@
 Cells are told apart by their first line:
 
 * `# COURSE` computes the numbers of one course with `course.choice(name, ...)`; the student's
-  notebook holds the results. Its line `told = course.told(NAME=("one way", "another"), ...)`
-  declares the course's conventions, which students are told in words only.
+  notebook holds the results.
 * `# EXERCISE q1 function another` is answered by the student; `### BEGIN SOLUTION` and
   `### END SOLUTION` enclose what the student writes. In a Markdown cell, `## EXERCISE q5
   (4 points)` is a written question, whose model answer stands between the same marks.
 * `# AT HOME` takes long, such as a training: students run it, the grader leaves it out.
 * `# CHECK` and everything else is the same for everybody.
 
-In Markdown, `{{T}}` is replaced by the course's number or convention of that name. In code it is so
-for a convention, which stands in a text: `"{{NAME}}"`.
-
-Code that depends on a convention has a block for each option, one below the other::
-
-    with NAME == "one way":
-        return first(x)
-    with NAME == "another":
-        return second(x)
-
-`with NAME != "one way":` is for all other options. Only the course's block gets into a notebook,
-without its first line (`resolve`). It is a `with`
-since the linter can read it and Python cannot run it: the source's own cell is no answer anywhere,
-not even below a line `NAME = "another"`.
+In Markdown, `{{T}}` is replaced by the course's number or convention of that name. The line
+`told = course.told(NAME=("one way", "another"), ...)` declares the course's conventions, which
+students are told in words only; `conventions` says how code depends on them.
 """
 
 import ast
 import hashlib
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskdiff_edu.course.conventions import BLOCK, NAMED, Told, declared, every_told, resolve
 from maskdiff_edu.course.tasks import number_from
 from maskdiff_edu.errors import SettingsError
 
@@ -48,10 +36,6 @@ COURSE = "# COURSE"  #: how the cell begins that computes a course's numbers
 AT_HOME = "# AT HOME"  #: how a cell begins that the grader leaves out
 PUBLIC = "self-study"  #: the secret of the edition that everybody can read
 _LONG = 24  # characters of a line that could be no other's by chance
-_BLOCK = re.compile(r'([ \t]*)with (\w+) (==|!=) "([^"]*)":$')
-_NAMED = re.compile(r"\{\{(\w+)\}\}")
-
-Told = Mapping[str, Sequence[str]]  # a convention -> its options
 
 
 class Course:
@@ -160,7 +144,8 @@ def read_source(path: Path) -> Source:
     names = [exercise.name for exercise in exercises]
     if len(set(names)) < len(names) or not names:
         raise SettingsError(f"{path.name}: expected exercises of different names, got {names}")
-    told = _declared(cells, path.name)
+    course_cells = [cell["source"] for cell in cells if cell["source"].startswith(COURSE)]
+    told = declared(course_cells, path.name)
     source = Source(path.stem, cells, notebook["metadata"], tuple(exercises), told)
     _require_no_leak(source, path.name)
     for i, cell in enumerate(cells):
@@ -198,7 +183,7 @@ def make_notebook(
             lines = [f"{name} = {value!r}" for name, value in kept.items()]
             text = "\n".join(["# The numbers of your course. Leave them as they are.", *lines])
         elif cell["cell_type"] == "markdown":
-            text = _NAMED.sub(lambda found: _shown(numbers, found[1], source.name), text)
+            text = NAMED.sub(lambda found: _shown(numbers, found[1], source.name), text)
         else:
             text = resolve(text, numbers, source.told, f"{source.name}, cell {i}")
         metadata = dict(cell["metadata"])
@@ -220,92 +205,6 @@ def make_notebook(
     }
 
 
-def every_told(conventions: Told) -> Iterator[dict[str, str]]:
-    """What a course may tell: one option of each convention, in every way.
-
-    >>> list(every_told({"ENDS": ("both", "none")}))
-    [{'ENDS': 'both'}, {'ENDS': 'none'}]
-    """
-    for options in itertools.product(*conventions.values()):
-        yield dict(zip(conventions, options, strict=True))
-
-
-def resolve(code: str, chosen: Mapping[str, Any], told: Told, where: str) -> str:
-    """Code as one course has it: the blocks of its conventions only, and their words in texts.
-
-    chosen: the course's numbers, its conventions among them; where: what an error names.
-    Raises: SettingsError for a convention or an option that is not declared, and where the blocks
-    of a convention, one below the other, do not have every option once.
-
-    >>> code = 'with ENDS == "both":\\n    x = 1\\nwith ENDS == "none":\\n    x = 0'
-    >>> resolve(code, {"ENDS": "none"}, {"ENDS": ("both", "none")}, "hw01")
-    'x = 0'
-    """
-    text = "\n".join(_resolved(code.splitlines(), chosen, told, where))
-    for name in _NAMED.findall(text):
-        _require_declared(name, told, where)
-    return _NAMED.sub(lambda found: str(chosen[found[1]]), text)
-
-
-def _resolved(
-    lines: Sequence[str], chosen: Mapping[str, Any], told: Told, where: str
-) -> Iterator[str]:
-    at = 0
-    while at < len(lines):
-        first = _BLOCK.match(lines[at])
-        if first is None:
-            if any(re.match(rf"\s*with\b.*\b{name}\b", lines[at]) for name in told):
-                raise SettingsError(
-                    f"{where}: expected the block of a convention to begin as "
-                    f'`with NAME == "an option":`, got {lines[at].strip()!r}; nothing is written'
-                )
-            yield lines[at]
-            at += 1
-            continue
-        indent, name = first[1], first[2]
-        _require_declared(name, told, where)
-        met: list[str] = []
-        while (block := _block_at(lines, at, indent, name)) is not None:
-            is_not, option, body, at = block
-            if option not in told[name]:
-                raise SettingsError(
-                    f"{where}: expected one of {list(told[name])} for {name}, got {option!r}; "
-                    "nothing is written"
-                )
-            here = [one for one in told[name] if (one == option) != is_not]
-            met += here
-            kept = list(_resolved(body, chosen, {**told, name: here}, where))
-            if chosen[name] in here:
-                yield from kept
-        if sorted(met) != sorted(told[name]):
-            raise SettingsError(
-                f"{where}: expected a block for each option of {name}, {list(told[name])}, one "
-                f"below the other, got them for {met}; nothing is written"
-            )
-
-
-def _block_at(
-    lines: Sequence[str], at: int, indent: str, name: str
-) -> tuple[bool, str, list[str], int] | None:
-    """The next block of a convention, if it comes next: whether it is of all other options, the
-    option, its lines without their indentation, and where it ends."""
-    start = at
-    while start < len(lines) and not lines[start].strip():
-        start += 1
-    found = _BLOCK.match(lines[start]) if start < len(lines) else None
-    if found is None or found[1] != indent or found[2] != name:
-        return None
-    deeper = indent + "    "
-    end = start + 1
-    for i in range(start + 1, len(lines)):
-        if lines[i].startswith(deeper):
-            end = i + 1
-        elif lines[i].strip():
-            break
-    body = [indent + line.removeprefix(deeper) if line else "" for line in lines[start + 1 : end]]
-    return found[3] == "!=", found[4], body, end
-
-
 def title_of(notebook: Mapping[str, Any]) -> str:
     """A notebook's first heading."""
     return "".join(notebook["cells"][0]["source"]).partition("\n")[0].lstrip("# ")
@@ -320,42 +219,6 @@ def question_of(student: Mapping[str, Any], exercise: Exercise) -> str:
     """What stands above the answer in the student's cell, without its first line."""
     text = "".join(student["cells"][exercise.index]["source"])
     return text.partition("\n")[2].partition(WRITTEN_BLANK)[0].strip()
-
-
-def _declared(cells: Sequence[Mapping[str, Any]], name: str) -> dict[str, tuple[str, ...]]:
-    """The conventions that `told = course.told(...)` declares, read without running it."""
-    calls = [
-        node
-        for cell in cells
-        if cell["source"].startswith(COURSE)
-        for node in ast.walk(ast.parse(cell["source"]))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "course.told"
-    ]
-    wrong = (
-        f'{name}: expected conventions as in `told = course.told(NAME=("one way", "another"))`, '
-        "once, each with two or more texts without quotation marks or backslashes; "
-        "nothing is written"
-    )
-    if len(calls) > 1 or any(call.args for call in calls):
-        raise SettingsError(wrong)
-    told = {}
-    for keyword in calls[0].keywords if calls else []:
-        try:
-            options = tuple(ast.literal_eval(keyword.value))
-        except (ValueError, TypeError):
-            raise SettingsError(wrong) from None
-        texts = [one for one in options if isinstance(one, str) and not re.search(r"[\"'\\]", one)]
-        if keyword.arg is None or len(set(texts)) < max(len(options), 2):
-            raise SettingsError(wrong)
-        told[keyword.arg] = options
-    return told
-
-
-def _require_declared(name: str, told: Told, where: str) -> None:
-    if name not in told:
-        raise SettingsError(
-            f"{where}: expected one of the conventions {list(told)}, got {name}; nothing is written"
-        )
 
 
 def _require_words_only(code: str, told: Told, where: str) -> None:
@@ -417,7 +280,7 @@ def _solution_lines(text: str) -> Sequence[str]:
     for line in text.splitlines():
         word = line.strip()
         inside = word == BEGIN or (inside and word != END)
-        if inside and len(word) >= _LONG and word != BEGIN and not _BLOCK.match(line):
+        if inside and len(word) >= _LONG and word != BEGIN and not BLOCK.match(line):
             lines.append(word)
     return lines
 

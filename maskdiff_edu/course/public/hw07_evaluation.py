@@ -154,6 +154,11 @@ def precision_of_five(answer: Answer, given: Given) -> None:
     close(got, 3 / 4, what, mistakes, see=CHAPTER)
 
 
+def share_for(given: Given, above: float) -> float:
+    """What the course hands to `threshold_from` so that a share `above` exceeds the threshold."""
+    return above if given.SIDE == "exceeds it" else 1 - above
+
+
 def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: float) -> None:
     """Raises `Wrong` unless a share of the healthy voxels exceeds the threshold, up to a voxel."""
     threshold = float(array(got, (), "threshold_from"))
@@ -180,13 +185,14 @@ def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: fl
 def threshold_on_known_scores(answer: Answer, given: Given) -> None:
     scores = np.arange(2400.0).reshape(4, 600)
     lesions = scores >= 2000  # the 400 highest: healthy are 0 to 1999
-    got = answer.threshold_from(scores, lesions, given.SHARE)
+    share = share_for(given, given.SHARE)
+    got = answer.threshold_from(scores, lesions, share)
     judge_threshold(got, scores, lesions, given.SHARE)
     test = (
         np.array([[3000.0, 2500, 1000, 500, 0, 1500], [3000, 3000, 3000, 0, 1000, 10]]),
         np.array([[1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 1]]) > 0,
     )
-    got = answer.dice_on_test((scores, lesions), test, given.SHARE)
+    got = answer.dice_on_test((scores, lesions), test, share)
     require(
         got is None or np.shape(got) == (2,),
         f"dice_on_test: expected one Dice for each of the 2 test patients, got the shape "
