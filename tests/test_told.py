@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_assignments import FOLDER, NAMES, cell_of, seeded_answer
 from test_grading import CELLS, submission, write_source
@@ -108,6 +109,23 @@ def test_students_are_told_in_words_only(kits: list[Kit]) -> None:
             "".join(c["source"]) for c in student["cells"] if "code" not in c.values()
         )
         assert [name for name in kit.told if str(kit.numbers[name]) not in words] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_says_what_public_solutions_earn(name: str, tmp_path: Path) -> None:
+    """The table of the instructor's page, over 20 courses."""
+    source = read_source(FOLDER / f"{name}.ipynb")
+    public = make_kit(FOLDER / f"{name}.ipynb", PUBLIC, tmp_path / PUBLIC)
+    solved = {q: cell_of(public.solution, q) for q in coded(public)}
+    raw = {e.name: source.cells[e.index]["source"] for e in source.exercises if not e.written}
+    totals = []
+    for i in range(20):
+        kit = make_kit(FOLDER / f"{name}.ipynb", f"measured {i}", tmp_path / f"{i}")
+        totals.append([sum(earned(kit, texts).values()) for texts in (solved, raw)])
+    (mean, own), least, most = np.mean(totals, 0), *(f(t[0] for t in totals) for f in (min, max))
+    row = f"| `{name}` | {len(source.told)} | {mean:.1f} ({least:g} to {most:g}) | {own:g} |"
+    assert row in (FOLDER.parent / "assignments.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
