@@ -20,7 +20,7 @@ class Mistake:
     new: str = ""  #: what a student with this idea writes there
     loses: tuple[str, ...] = ()  #: the tests that fail, and no others
     says: str = ""  #: a part of a message that the student must read
-    told: str = ""  #: instead of `old` and `new`: the convention that is taken for another
+    told: str = ""  #: the convention that is taken for another, instead of `old` and `new`
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The numbers and conventions of the courses in which all this holds; none: of any course."""
 
