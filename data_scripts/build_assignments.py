@@ -25,7 +25,7 @@ from typing import Any
 from maskdiff_edu.course.chapters import student_edition
 from maskdiff_edu.course.gradescope import write_autograder
 from maskdiff_edu.course.kits import make_kit
-from maskdiff_edu.course.source import Course, title_of
+from maskdiff_edu.course.source import PUBLIC, Course, title_of
 from maskdiff_edu.files import read_json, whole_folder, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def make_self_study(out: Path = SELF_STUDY) -> None:
     """The students' notebooks of a course whose secret everybody knows."""
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(SOURCES.glob("hw*.ipynb")):
-            kit = make_kit(source, "self-study", Path(folder) / source.stem, course="self-study")
+            kit = make_kit(source, PUBLIC, Path(folder) / source.stem, course="self-study")
             made = json.loads((kit.folder / source.name).read_text(encoding="utf-8"))
             title, _, rest = "".join(made["cells"][0]["source"]).partition("\n")
             first = title + NOTE + "\n" + rest

@@ -3,7 +3,13 @@
 import numpy as np
 
 from maskdiff_edu.course.mistakes import Mistake
-from maskdiff_edu.course.public.hw01_noising import CHAPTER, betas_of
+from maskdiff_edu.course.public.hw01_noising import (
+    CHAPTER,
+    betas_of,
+    half_way_of,
+    in_order,
+    snr_of,
+)
 from maskdiff_edu.course.tasks import Answer, Given, Tests, close
 
 TESTS = Tests()
@@ -45,21 +51,22 @@ def half_way_elsewhere(answer: Answer, given: Given) -> None:
     rng = given.rng("half_way_elsewhere")
     for _ in range(3):
         left = np.cumprod(1 - rng.uniform(0.001, 0.02, int(rng.integers(200, 700))))
-        first = int(np.flatnonzero(left <= 0.5)[0])
+        want, other = half_way_of(given, int(np.flatnonzero(left <= 0.5)[0]))
         mistakes = {
-            "this is the time nearest to half, or the one before it": first - 1,
-            "this counts from 1; times run from 0 to T - 1": first + 1,
-            "this compares amplitudes; half of the power is asked for": int(
-                np.flatnonzero(left**0.5 <= 0.5)[0]
-            ),
+            f"your course asks for another time, {given.HALF_WAY}": other,
+            "this counts from 1; times run from 0 to T - 1": want + 1,
+            "this compares amplitudes; half of the power is asked for": half_way_of(
+                given, int(np.flatnonzero(left**0.5 <= 0.5)[0])
+            )[0],
         }
-        close(answer.half_way(left), first, "the first time with as much noise", mistakes)
+        close(answer.half_way(left), want, f"half way, {given.HALF_WAY}", mistakes)
 
 
 @TESTS("q2", points=1, says="the SNR of a whole schedule")
 def snr_of_a_schedule(answer: Answer, given: Given) -> None:
     left = np.cumprod(1 - given.rng("snr").uniform(0.001, 0.02, 200))
-    close(answer.snr(left), left / (1 - left), "snr(alphas_bar)", see=CHAPTER)
+    want, mistakes = snr_of(given, left)
+    close(answer.snr(left), want, "snr(alphas_bar)", mistakes, see=CHAPTER)
 
 
 @TESTS("q3", points=3, says="a batch in which every image has its own time")
@@ -85,11 +92,14 @@ def variances_of_noise(answer: Answer, given: Given) -> None:
     rng = given.rng("variances_of_noise")
     image, n = rng.uniform(-1, 1, (1, 1, 8, 8)), int(rng.integers(20, 40))
     x_t = 0.6 * image + 0.8 * rng.standard_normal((n, 1, 8, 8))
-    want = (x_t.var(), x_t.var(axis=0).mean())
+    of_all, of_a_pixel = x_t.var(), x_t.var(axis=0).mean()
+    want = in_order(given, of_all, of_a_pixel)
     mistakes = {
         "the two numbers are in the other order": want[::-1],
-        "these are standard deviations": (x_t.std(), x_t.std(axis=0).mean()),
-        "the second is the variance of the pixels' means": (want[0], x_t.mean(axis=0).var()),
+        "these are standard deviations": in_order(given, x_t.std(), x_t.std(axis=0).mean()),
+        "that of a pixel is the variance of the pixels' means": in_order(
+            given, of_all, x_t.mean(axis=0).var()
+        ),
     }
     close(answer.variances(x_t), want, "the two variances", mistakes, rtol=0.06, see=CHAPTER)
 
@@ -102,9 +112,9 @@ def betas(T, first, last):
     out = []
     for t in range(T):
         share = t / (T - 1)
-        if SCHEDULE == "in equal steps":
+        with SCHEDULE == "in equal steps":
             out.append(first + share * (last - first))
-        else:
+        with SCHEDULE == "in equal steps of their square roots":
             out.append((first**0.5 + share * (last**0.5 - first**0.5)) ** 2)
     return out
 
@@ -117,12 +127,18 @@ def alphas_bar(betas):
 """,
         "q2": """
 def snr(alphas_bar):
-    return [a / (1 - a) for a in alphas_bar]
+    with SNR == "as a plain ratio":
+        return [a / (1 - a) for a in alphas_bar]
+    with SNR == "in decibels":
+        return [10 * (np.log10(a) - np.log10(1 - a)) for a in alphas_bar]
 
 def half_way(alphas_bar):
     for t, a in enumerate(alphas_bar):
         if a <= 1 - a:
-            return t
+            with HALF_WAY == "the first with at least as much noise as signal":
+                return t
+            with HALF_WAY == "the last with more signal than noise":
+                return t - 1
 """,
         "q3": """
 def q_sample(x_0, t, eps, alphas_bar):
@@ -138,9 +154,10 @@ def q_sample(x_0, t, eps, alphas_bar):
 import torch
 
 def betas(T, first, last):
-    if SCHEDULE == "in equal steps":
+    with SCHEDULE == "in equal steps":
         return torch.linspace(first, last, T, dtype=torch.float64)
-    return torch.linspace(first**0.5, last**0.5, T, dtype=torch.float64) ** 2
+    with SCHEDULE == "in equal steps of their square roots":
+        return torch.linspace(first**0.5, last**0.5, T, dtype=torch.float64) ** 2
 
 def alphas_bar(betas):
     return torch.exp(torch.log1p(-torch.as_tensor(betas)).cumsum(0))
@@ -153,7 +170,11 @@ def q_sample(x_0, t, eps, alphas_bar):
         "q4": """
 def variances(x_t):
     x = torch.as_tensor(x_t)
-    return torch.stack([x.var(), x.var(dim=0).mean()])
+    both = torch.stack([x.var(), x.var(dim=0).mean()])
+    with ORDER == "first that of all values, then that of a pixel":
+        return both
+    with ORDER == "first that of a pixel, then that of all values":
+        return both.flip(0)
 """,
     },
 }
@@ -187,8 +208,7 @@ MISTAKES = [
     Mistake(
         "q1",
         "another spacing",
-        'if SCHEDULE == "in equal steps"',
-        'if SCHEDULE != "in equal steps"',
+        told="SCHEDULE",
         loses=("betas_begin_and_end", "betas_between"),
         says="your course spaces",
     ),
@@ -202,6 +222,13 @@ MISTAKES = [
     ),
     Mistake(
         "q2",
+        "decibels, or none",
+        told="SNR",
+        loses=("snr_where_it_is_known", "snr_of_a_schedule"),
+        says="in your course the ratio is given",
+    ),
+    Mistake(
+        "q2",
         "amplitudes for powers",
         "alphas_bar <= 0.5",
         "alphas_bar**0.5 <= 0.5",
@@ -210,11 +237,10 @@ MISTAKES = [
     ),
     Mistake(
         "q2",
-        "one step too early",
-        "np.argmax(alphas_bar <= 0.5)",
-        "np.argmax(alphas_bar <= 0.5) - 1",
+        "the time beside it",
+        told="HALF_WAY",
         loses=("half_way_where_it_is_easy", "half_way_elsewhere"),
-        says="last time",
+        says="asks for another time",
     ),
     Mistake(
         "q3",
@@ -259,9 +285,8 @@ MISTAKES = [
     Mistake(
         "q4",
         "the other order",
-        "x_t.var(), x_t.var(axis=0).mean()",
-        "x_t.var(axis=0).mean(), x_t.var()",
+        told="ORDER",
         loses=("two_variances", "variances_of_noise"),
-        says="",
+        says="in the other order",
     ),
 ]

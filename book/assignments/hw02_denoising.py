@@ -294,8 +294,11 @@ def best_guesses(values, chances):
         if so_far > 0.5:
             break
     found = {"L2": float(mean), "L1": float(value)}
-    return [found[name] for name in (("L2", "L1") if RETURNS.startswith("first L2") else
-                                     ("L1", "L2"))]
+    with RETURNS == "first L2, then L1":
+        names = "L2", "L1"
+    with RETURNS == "first L1, then L2":
+        names = "L1", "L2"
+    return [found[name] for name in names]
 """,
         "q3": """
 def roots(alphas_bar, i):
@@ -309,10 +312,11 @@ def to_x_0(kind, answer, x_t, alphas_bar):
             out[i] = answer[i]
         elif kind == "eps":
             out[i] = x_t[i] / a - s / a * answer[i]
-        elif V_IS == "noise minus image":
-            out[i] = a * x_t[i] - s * answer[i]
         else:
-            out[i] = a * x_t[i] + s * answer[i]
+            with V_IS == "noise minus image":
+                out[i] = a * x_t[i] - s * answer[i]
+            with V_IS == "image minus noise":
+                out[i] = a * x_t[i] + s * answer[i]
     return out
 
 def from_x_0(kind, x_0, x_t, alphas_bar):
@@ -323,10 +327,11 @@ def from_x_0(kind, x_0, x_t, alphas_bar):
             out[i] = x_0[i]
         elif kind == "eps":
             out[i] = x_t[i] / s - a / s * x_0[i]
-        elif V_IS == "noise minus image":
-            out[i] = (a * x_t[i] - x_0[i]) / s
         else:
-            out[i] = (x_0[i] - a * x_t[i]) / s
+            with V_IS == "noise minus image":
+                out[i] = (a * x_t[i] - x_0[i]) / s
+            with V_IS == "image minus noise":
+                out[i] = (x_0[i] - a * x_t[i]) / s
     return out
 
 def convert(answer, kind, wanted, x_t, alphas_bar):
@@ -360,9 +365,10 @@ def learn(x_t, target, edges):
     met = [[] for _ in edges[1:]]
     for x, y in zip(x_t, target):
         met[which_bin(x, edges)].append(y)
-    if LOSS == "L1":
+    with LOSS == "L1":
         return [sorted(targets)[len(targets) // 2] for targets in met]
-    return [sum(targets) / len(targets) for targets in met]
+    with LOSS == "L2":
+        return [sum(targets) / len(targets) for targets in met]
 
 def look_up(x_t, edges, table):
     out = np.empty(x_t.shape)
@@ -381,7 +387,10 @@ def best_denoiser(x_t, alpha_bar, m, s):
 def what_is_left(alpha_bar, s):
     trust = alpha_bar * s**2 / (alpha_bar * s**2 + 1 - alpha_bar)
     root = (1 - trust) ** 0.5 * s
-    return root * root if LEFT == "variance" else root
+    with LEFT == "variance":
+        return root * root
+    with LEFT == "standard deviation":
+        return root
 """,
         "q4": """
 def share(alphas_bar):
@@ -407,7 +416,10 @@ def learn(x_t, target, edges):
     table = torch.zeros(len(edges) - 1, dtype=torch.float64)
     for j in range(len(table)):
         met = target[k == j]
-        table[j] = met.median() if LOSS == "L1" else met.mean()
+        with LOSS == "L1":
+            table[j] = met.median()
+        with LOSS == "L2":
+            table[j] = met.mean()
     return table.numpy()
 
 def look_up(x_t, edges, table):
@@ -462,8 +474,7 @@ MISTAKES = [
     Mistake(
         "q1",
         "the other order",
-        'if RETURNS == "first L2, then L1"',
-        'if RETURNS != "first L2, then L1"',
+        told="RETURNS",
         loses=("best_of_four", "best_of_many"),
         says="in the other order",
     ),
@@ -510,9 +521,8 @@ MISTAKES = [
     Mistake(
         "q3",
         "v with the other sign",
-        'if V_IS == "image minus noise":',
-        'if V_IS == "noise minus image":',
-        loses=("targets_by_hand", "each_to_each", "every_pair"),
+        told="V_IS",
+        loses=("targets_by_hand", "back_by_hand", "each_to_each", "every_pair"),
         says="sign of the other convention",
     ),
     Mistake(
@@ -534,8 +544,8 @@ MISTAKES = [
     Mistake(
         "q3",
         "v is taken for noise",
-        "signal * x_t - noise * v",
-        "(x_t - noise * v) / signal",
+        "signal * x_t - noise * sign * answer",
+        "(x_t - noise * sign * answer) / signal",
         loses=("back_by_hand", "each_to_each", "every_pair"),
         says="v is taken for noise",
     ),
@@ -554,6 +564,7 @@ MISTAKES = [
         "x_0 * ~patch_mask",
         loses=("hole_under_noise",),
         says="another value than in your course",
+        only={"HOLE": (-1.0,)},
     ),
     Mistake(
         "q4",
@@ -599,10 +610,9 @@ MISTAKES = [
     Mistake(
         "q5",
         "what the other loss learns",
-        'if LOSS == "L1"',
-        'if LOSS != "L1"',
+        told="LOSS",
         loses=("table_of_two", "learnt_from_many"),
-        says="a median is learnt",
+        says="is learnt",
     ),
     Mistake(
         "q5",

@@ -8,6 +8,9 @@ from maskdiff_edu.course.public.hw03_patch_masks import (
     CHAPTER,
     HALF,
     INVERTED,
+    as_shares,
+    in_other_unit,
+    in_rows,
     layers_of,
     restricted,
     rule_mistakes,
@@ -232,13 +235,14 @@ def centres_are_uniform(answer: Answer, given: Given) -> None:
     brain_masks[1, 0] = rng.random((h, w)) < 0.4
     masks = torch.from_numpy(brain_masks)
     first, second = (
-        np.stack(
+        in_rows(
+            given,
             whole(
                 answer.draw_centres(masks, k, seeded(drawn_seed(rng))),
-                "row, column",
+                given.CENTRES,
                 (2, k),
                 "draw_centres(…)",
-            )
+            ),
         )
         for _ in range(2)
     )
@@ -381,7 +385,9 @@ def coverage_of_many(answer: Answer, given: Given) -> None:
         shares[i] = patch_mask[i, 0][brain_masks[i, 0]].mean()
     masks = torch.from_numpy(patch_mask), torch.from_numpy(brain_masks)
     mistakes = {"this counts the masks; divide by how many there are": map_ * b}
-    close(answer.coverage(masks[0]), map_, "coverage(patch_mask)", mistakes, see=CHAPTER)
+    mistakes |= in_other_unit(given, map_)
+    got = as_shares(given, answer.coverage(masks[0]), "coverage(patch_mask)")
+    close(got, map_, "coverage(patch_mask)", mistakes, see=CHAPTER)
     pixels, brain = patch_mask.sum(axis=(1, 2, 3)), brain_masks.sum(axis=(1, 2, 3))
     inside = (patch_mask & brain_masks).sum(axis=(1, 2, 3))
     mistakes = {
@@ -393,8 +399,9 @@ def coverage_of_many(answer: Answer, given: Given) -> None:
         / pixels,
         "all slices are divided by the pixels of one brain": inside / brain[0],
         "all slices are divided by the mean brain": inside / brain.mean(),
-    }
-    close(answer.hidden_shares(*masks), shares, "hidden_shares(…)", mistakes, see=CHAPTER)
+    } | in_other_unit(given, shares)
+    got = as_shares(given, answer.hidden_shares(*masks), "hidden_shares(…)")
+    close(got, shares, "hidden_shares(…)", mistakes, see=CHAPTER)
 
 
 # Right solutions, written differently.
@@ -437,18 +444,24 @@ def draw_centres(brain_masks, k, generator):
     for brain in brain_masks[:, 0]:
         where = brain.nonzero()
         out.append(where[torch.randint(len(where), (k,), generator=generator)])
-    return torch.stack(out).unbind(dim=-1)
+    row, column = torch.stack(out).unbind(dim=-1)
+    with CENTRES == "first the row, then the column":
+        return row, column
+    with CENTRES == "first the column, then the row":
+        return column, row
 
 def restrict(layers, brain_masks):
     hidden = torch.zeros_like(brain_masks)
     for i in range(len(layers)):
         for layer in layers[i]:
             brain = brain_masks[i, 0]
-            if RULE == "is cut off at the edge of the brain":
+            with RULE == "is cut off at the edge of the brain":
                 hidden[i, 0] |= layer & brain
-            elif layer.any():
-                share = brain[layer].float().mean()
-                if share == 1 or (RULE.endswith("at least half of it is brain") and share >= 0.5):
+            with RULE == "is left out unless at least half of it is brain":
+                if layer.any() and brain[layer].float().mean() >= 0.5:
+                    hidden[i, 0] |= layer
+            with RULE == "is left out unless all of it is brain":
+                if brain[layer].all():
                     hidden[i, 0] |= layer
     return hidden
 """,
@@ -459,18 +472,29 @@ def hide(x_0, patch_mask, value):
     return out
 
 def hide_with_zero(image, patch_mask):
-    return hide(image * 2 - 1, patch_mask, -1.0 if ZERO == "before scaling" else 0.0)
+    with ZERO == "before scaling":
+        value = -1.0
+    with ZERO == "after scaling":
+        value = 0.0
+    return hide(image * 2 - 1, patch_mask, value)
 """,
         "q5": """
 def coverage(patch_mask):
     total = 0
     for mask in patch_mask:
         total = total + mask[0].double()
-    return total / len(patch_mask)
+    with UNIT == "as shares from 0 to 1":
+        return total / len(patch_mask)
+    with UNIT == "in percent":
+        return total / len(patch_mask) * 100
 
 def hidden_shares(patch_mask, brain_masks):
+    with UNIT == "as shares from 0 to 1":
+        whole = 1
+    with UNIT == "in percent":
+        whole = 100
     return [
-        float(mask[brain].double().mean())
+        whole * float(mask[brain].double().mean())
         for mask, brain in zip(patch_mask, brain_masks)
     ]
 """,
@@ -504,15 +528,23 @@ def draw_centres(brain_masks, k, generator):
     order = np.argsort(~flat, axis=1, kind="stable")  # the brain's pixels first
     u = torch.rand(b, k, generator=generator, dtype=torch.float64).numpy()
     index = (u * flat.sum(axis=1, keepdims=True)).astype(int)
-    return np.unravel_index(np.take_along_axis(order, index, axis=1), (h, w))
+    both = np.unravel_index(np.take_along_axis(order, index, axis=1), (h, w))
+    with CENTRES == "first the row, then the column":
+        return both
+    with CENTRES == "first the column, then the row":
+        return both[::-1]
 
 def restrict(layers, brain_masks):
     layers, brains = np.asarray(layers), np.asarray(brain_masks)
-    if RULE.startswith("is cut off"):
+    with RULE == "is cut off at the edge of the brain":
         return (layers & brains).any(axis=1, keepdims=True)
-    background = np.einsum("bkhw,bhw->bk", layers.astype(int), ~brains[:, 0])
-    most = layers.sum(axis=(2, 3)) / 2 if "half" in RULE else 0
-    return np.einsum("bkhw,bk->bhw", layers.astype(int), background <= most)[:, None] > 0
+    with RULE != "is cut off at the edge of the brain":
+        background = np.einsum("bkhw,bhw->bk", layers.astype(int), ~brains[:, 0])
+        with RULE == "is left out unless at least half of it is brain":
+            most = layers.sum(axis=(2, 3)) / 2
+        with RULE == "is left out unless all of it is brain":
+            most = 0
+        return np.einsum("bkhw,bk->bhw", layers.astype(int), background <= most)[:, None] > 0
 """,
         "q4": """
 def hide(x_0, patch_mask, value):
@@ -520,16 +552,27 @@ def hide(x_0, patch_mask, value):
     return (1 - m) * x_0 + m * value
 
 def hide_with_zero(image, patch_mask):
-    image = np.where(patch_mask, 0 if ZERO == "before scaling" else 0.5, image)
+    with ZERO == "before scaling":
+        image = np.where(patch_mask, 0, image)
+    with ZERO == "after scaling":
+        image = np.where(patch_mask, 0.5, image)
     return 2 * image - 1
 """,
         "q5": """
 def coverage(patch_mask):
-    return torch.einsum("bchw->hw", patch_mask.double()) / len(patch_mask)
+    counts = torch.einsum("bchw->hw", patch_mask.double())
+    with UNIT == "as shares from 0 to 1":
+        return counts / len(patch_mask)
+    with UNIT == "in percent":
+        return counts / (len(patch_mask) / 100)
 
 def hidden_shares(patch_mask, brain_masks):
     hidden = torch.einsum("bchw,bchw->b", patch_mask.double(), brain_masks.double())
-    return hidden / torch.einsum("bchw->b", brain_masks.double())
+    share = hidden / torch.einsum("bchw->b", brain_masks.double())
+    with UNIT == "as shares from 0 to 1":
+        return share
+    with UNIT == "in percent":
+        return share.mul(100)
 """,
     },
 }
@@ -692,8 +735,7 @@ MISTAKES = [
     Mistake(
         "q3",
         "row and column swapped",
-        "return pixel // w, pixel % w",
-        "return pixel % w, pixel // w",
+        told="CENTRES",
         loses=("one_pixel_brains", "centres_are_uniform"),
         says="row and column are swapped",
     ),
@@ -748,8 +790,8 @@ MISTAKES = [
     Mistake(
         "q3",
         "more than half instead of at least half",
-        ">= wanted",
-        "> wanted",
+        "wanted = 0.5",
+        "wanted = 0.5 + 1e-6",
         loses=("rule_for_four", "rule_for_a_batch"),
         says="exactly half",
     ),
@@ -760,6 +802,7 @@ MISTAKES = [
         "layers = layers.any(dim=1, keepdim=True)\n    in_brain = layers & brain_masks",
         loses=("rule_for_four", "rule_for_a_batch"),
         says="ask it of each one",
+        only={"RULE": (HALF, "is left out unless all of it is brain")},
     ),
     Mistake(
         "q4",
@@ -788,10 +831,16 @@ MISTAKES = [
     Mistake(
         "q4",
         "the other zero",
-        'ZERO == "before scaling"',
-        'ZERO != "before scaling"',
+        told="ZERO",
         loses=("hide_a_few", "which_zero"),
         says="your course puts the zero in",
+    ),
+    Mistake(
+        "q5",
+        "percent, or none",
+        told="UNIT",
+        loses=("small_coverage", "coverage_of_many"),
+        says="in your course these are given",
     ),
     Mistake(
         "q5",

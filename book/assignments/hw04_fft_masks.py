@@ -372,12 +372,12 @@ def _waves(n):
 
 def to_spectrum(u):
     h, w = u.shape
-    power = {"backward": 0, "ortho": 0.5, "forward": 1}[NORM]
+    power = {"backward": 0, "ortho": 0.5, "forward": 1}["{{NORM}}"]
     return _waves(h) @ u @ _waves(w).T / (h * w) ** power
 
 def to_image(spectrum):
     h, w = spectrum.shape
-    power = {"backward": 1, "ortho": 0.5, "forward": 0}[NORM]
+    power = {"backward": 1, "ortho": 0.5, "forward": 0}["{{NORM}}"]
     return (_waves(h).conj().T @ spectrum @ _waves(w).conj()).real / (h * w) ** power
 """,
         "q2": """
@@ -406,7 +406,7 @@ def make_symmetric(band_mask):
     for i in range(h):
         for j in range(w):
             if band_mask[i, j] != band_mask[_twin(i, h), _twin(j, w)]:
-                out[i, j] = TWINS == "both are kept"
+                out[i, j] = "{{TWINS}}" == "both are kept"
     return out
 """,
         "q3": """
@@ -418,16 +418,19 @@ def radius(h, w):
     return out
 
 def low_pass(r, limit):
-    return (r < limit) | ((r == limit) & (EDGE == "kept"))
+    return (r < limit) | ((r == limit) & ("{{EDGE}}" == "kept"))
 
 def high_pass(r, limit):
-    kept = (r > limit) | ((r == limit) & (EDGE == "kept"))
-    kept[r == 0] = CENTRE == "kept"
+    kept = (r > limit) | ((r == limit) & ("{{EDGE}}" == "kept"))
+    kept[r == 0] = "{{CENTRE}}" == "kept"
     return kept
 
 def band_pass(r, low, high):
-    kept = (r >= low) & (r <= high) if EDGE == "kept" else (r > low) & (r < high)
-    kept[r == 0] = CENTRE == "kept"
+    with EDGE == "kept":
+        kept = (r >= low) & (r <= high)
+    with EDGE == "hidden":
+        kept = (r > low) & (r < high)
+    kept[r == 0] = "{{CENTRE}}" == "kept"
     return kept
 """,
         "q4": """
@@ -440,11 +443,11 @@ def filter_image(x, band_mask):
 """,
         "q5": """
 def band_energy(spectrum, band_mask):
-    image = np.fft.ifft2(np.fft.ifftshift(spectrum * band_mask), norm=NORM)
+    image = np.fft.ifft2(np.fft.ifftshift(spectrum * band_mask), norm="{{NORM}}")
     return float((np.abs(image) ** 2).sum())
 
 def share(u, band_mask):
-    if SHARE == "without the mean":
+    if "{{SHARE}}" == "without the mean":
         u = u - u.mean()
     mask = np.fft.ifftshift(band_mask)
     image = np.fft.ifft2(np.fft.fft2(u) * mask)
@@ -454,10 +457,10 @@ def share(u, band_mask):
     "torch": {
         "q1": """
 def to_spectrum(u):
-    return torch.fft.fftshift(torch.fft.fft2(torch.as_tensor(u), norm=NORM))
+    return torch.fft.fftshift(torch.fft.fft2(torch.as_tensor(u), norm="{{NORM}}"))
 
 def to_image(spectrum):
-    return torch.fft.ifft2(torch.fft.ifftshift(torch.as_tensor(spectrum)), norm=NORM).real
+    return torch.fft.ifft2(torch.fft.ifftshift(torch.as_tensor(spectrum)), norm="{{NORM}}").real
 """,
         "q2": """
 def mirrored(band_mask):
@@ -470,7 +473,7 @@ def is_symmetric(band_mask):
 def make_symmetric(band_mask):
     mask = torch.as_tensor(band_mask)
     twin = mirrored(band_mask)
-    return torch.where(mask == twin, mask, TWINS == "both are kept")
+    return torch.where(mask == twin, mask, "{{TWINS}}" == "both are kept")
 """,
         "q3": """
 def radius(h, w):
@@ -480,11 +483,18 @@ def radius(h, w):
 
 def low_pass(r, limit):
     r = torch.as_tensor(r)
-    return r.le(limit) if EDGE == "kept" else r.lt(limit)
+    with EDGE == "kept":
+        return r.le(limit)
+    with EDGE == "hidden":
+        return r.lt(limit)
 
 def high_pass(r, limit):
     r = torch.as_tensor(r)
-    return (r.ge(limit) if EDGE == "kept" else r.gt(limit)) | (r.eq(0) & (CENTRE == "kept"))
+    with EDGE == "kept":
+        faster = r.ge(limit)
+    with EDGE == "hidden":
+        faster = r.gt(limit)
+    return faster | (r.eq(0) & ("{{CENTRE}}" == "kept"))
 
 def band_pass(r, low, high):
     return high_pass(r, low).logical_and(low_pass(r, high))
@@ -500,11 +510,16 @@ def band_energy(spectrum, band_mask):
     kept = torch.as_tensor(spectrum)[torch.as_tensor(band_mask)]
     n = torch.as_tensor(spectrum).numel()
     total = torch.vdot(kept, kept).real
-    return total / n if NORM == "backward" else total * n if NORM == "forward" else total
+    with NORM == "backward":
+        return total / n
+    with NORM == "forward":
+        return total * n
+    with NORM == "ortho":
+        return total
 
 def share(u, band_mask):
     u = torch.as_tensor(u)
-    if SHARE == "without the mean":
+    if "{{SHARE}}" == "without the mean":
         u = u - u.mean()
     power = torch.fft.fftshift(torch.fft.fft2(u)).abs().square()
     return (power * torch.as_tensor(band_mask)).sum() / power.sum()
@@ -535,26 +550,28 @@ MISTAKES = [
     Mistake(
         "q1",
         "the mean stays in the corner",
-        "np.fft.fftshift(np.fft.fft2(u, norm=NORM))",
-        "np.fft.fft2(u, norm=NORM)",
+        'np.fft.fftshift(np.fft.fft2(u, norm="{{NORM}}"))',
+        'np.fft.fft2(u, norm="{{NORM}}")',
         loses=SPECTRA,
         says="the mean is in the corner: fftshift is missing",
     ),
     Mistake(
         "q1",
         "NumPy's own factor on the way there",
-        "np.fft.fft2(u, norm=NORM)",
+        'np.fft.fft2(u, norm="{{NORM}}")',
         "np.fft.fft2(u)",
         loses=SPECTRA,
         says='this goes with norm="backward"',
+        only={"NORM": ("forward", "ortho")},
     ),
     Mistake(
         "q1",
         "NumPy's own factor on the way back",
-        "np.fft.ifftshift(spectrum), norm=NORM",
+        'np.fft.ifftshift(spectrum), norm="{{NORM}}"',
         "np.fft.ifftshift(spectrum)",
         loses=IMAGES,
         says='this is the way back with norm="backward"',
+        only={"NORM": ("forward", "ortho")},
     ),
     Mistake(
         "q1",
@@ -583,24 +600,24 @@ MISTAKES = [
     Mistake(
         "q1",
         "the length for the real part",
-        "np.fft.ifft2(np.fft.ifftshift(spectrum), norm=NORM).real",
-        "np.abs(np.fft.ifft2(np.fft.ifftshift(spectrum), norm=NORM))",
+        'np.fft.ifft2(np.fft.ifftshift(spectrum), norm="{{NORM}}").real',
+        'np.abs(np.fft.ifft2(np.fft.ifftshift(spectrum), norm="{{NORM}}"))',
         loses=IMAGES,
         says="negative values have become positive",
     ),
     Mistake(
         "q1",
         "the image stays complex",
-        "norm=NORM).real",
-        "norm=NORM)",
+        'norm="{{NORM}}").real',
+        'norm="{{NORM}}")',
         loses=IMAGES,
         says="the numbers are complex",
     ),
     Mistake(
         "q1",
         "the spectrum without its angles",
-        "np.fft.fftshift(np.fft.fft2(u, norm=NORM))",
-        "np.abs(np.fft.fftshift(np.fft.fft2(u, norm=NORM)))",
+        'np.fft.fftshift(np.fft.fft2(u, norm="{{NORM}}"))',
+        'np.abs(np.fft.fftshift(np.fft.fft2(u, norm="{{NORM}}")))',
         loses=("spectrum_of_one_brightness", "spectrum_of_any_size"),
         says="without the angle",
     ),
@@ -636,6 +653,7 @@ MISTAKES = [
         "np.fft.fftshift(unshifted[rows])",
         loses=tuple(name for name in ALL_TWINS if name != "three_squares"),
         says="only the rows are mirrored",
+        only={"TWINS": ("both are kept",)},
     ),
     Mistake(
         "q2",
@@ -664,8 +682,7 @@ MISTAKES = [
     Mistake(
         "q2",
         "the other rule for lonely bins",
-        'TWINS == "both are kept"',
-        'TWINS != "both are kept"',
+        told="TWINS",
         loses=("three_squares", "symmetric_masks_of_any_size"),
         says="in your course both twins are",
     ),
@@ -712,24 +729,28 @@ MISTAKES = [
     Mistake(
         "q3",
         "the other rule for the limits of a low-pass",
-        'r <= limit if EDGE == "kept" else r < limit',
-        'r < limit if EDGE == "kept" else r <= limit',
+        'with EDGE == "kept":\n        return r <= limit\n    with EDGE == "hidden":\n'
+        "        return r < limit",
+        'with EDGE == "hidden":\n        return r <= limit\n    with EDGE == "kept":\n'
+        "        return r < limit",
         loses=("nine_bins", "band_pass_elsewhere"),
         says="exactly on the limit",
     ),
     Mistake(
         "q3",
         "the high-pass as the rest of the low-pass",
-        'faster = r >= limit if EDGE == "kept" else r > limit',
+        'with EDGE == "kept":\n        faster = r >= limit\n'
+        '    with EDGE == "hidden":\n        faster = r > limit',
         "faster = ~low_pass(r, limit)",
         loses=("nine_bins", "high_pass_elsewhere", "band_pass_elsewhere"),
         says="the opposite of a low-pass",
+        only={"CENTRE": ("hidden",)},
     ),
     Mistake(
         "q3",
         "a high-pass that keeps the mean",
-        'faster | (r == 0) if CENTRE == "kept" else faster',
-        "faster | (r == 0)",
+        "return faster\n",
+        "return faster | (r == 0)\n",
         loses=("nine_bins", "high_pass_elsewhere", "band_pass_elsewhere"),
         says="your high-pass keeps the mean",
     ),
@@ -804,12 +825,13 @@ MISTAKES = [
         "(np.abs",
         loses=ENERGIES,
         says="bare sum over the bins",
+        only={"NORM": ("backward", "forward")},
     ),
     Mistake(
         "q5",
         "the factor upside down",
-        '"backward": 1 / n, "ortho": 1, "forward": n',
-        '"backward": n, "ortho": 1, "forward": 1 / n',
+        'with NORM == "backward":\n        factor = 1 / n',
+        'with NORM == "backward":\n        factor = n',
         loses=ENERGIES,
         says="the factor goes with",
     ),
@@ -832,16 +854,16 @@ MISTAKES = [
     Mistake(
         "q5",
         "the mean counts, or does not, unlike in the course",
-        'SHARE == "without the mean"',
-        'SHARE != "without the mean"',
+        told="SHARE",
         loses=("share_of_one_wave", "share_of_a_band"),
         says="your course takes the share",
     ),
     Mistake(
         "q5",
         "the mean left out of the band alone",
-        "power[u.shape[0] // 2, u.shape[1] // 2] = 0",
-        "band_mask = band_mask & (np.abs(np.fft.fftshift(np.fft.fft2(u - u.mean()))) > 1e-9)",
+        "np.fft.fft2(u - u.mean())",
+        "np.fft.fft2(u)\n        varying = np.abs(np.fft.fftshift(np.fft.fft2(u - u.mean())))\n"
+        "        band_mask = band_mask & (varying > 1e-9)",
         loses=("share_of_one_wave", "share_of_a_band"),
         says="still counts in the whole",
     ),
@@ -856,16 +878,16 @@ MISTAKES = [
     Mistake(
         "q5",
         "a shifted mask on a spectrum that is not",
-        "np.fft.fftshift(np.fft.fft2(u))",
-        "np.fft.fft2(u)",
+        "np.fft.fftshift(waves)",
+        "waves",
         loses=("share_of_one_wave", "share_of_a_band"),
-        says="and the spectrum in the corner",
+        says="spectrum in the corner",
     ),
     Mistake(
         "q5",
         "a share of lengths",
-        "np.abs(np.fft.fftshift(np.fft.fft2(u))) ** 2",
-        "np.abs(np.fft.fftshift(np.fft.fft2(u)))",
+        "np.abs(np.fft.fftshift(waves)) ** 2",
+        "np.abs(np.fft.fftshift(waves))",
         loses=("share_of_one_wave", "share_of_a_band"),
         says="a share of lengths",
     ),

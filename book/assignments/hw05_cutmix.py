@@ -320,7 +320,7 @@ def fpm_cutmix(x_0, brain_mask, band_mask, patch_mask):
         seen, brain = out[i, 0] + 1, np.asarray(brain_mask[i, 0])
         spectrum = np.fft.fftshift(np.fft.fft2(seen)) * np.asarray(band_mask[i, 0])
         filtered = np.fft.ifft2(np.fft.ifftshift(spectrum)).real
-        if MEAN == "kept":
+        if "{{MEAN}}" == "kept":
             filtered = filtered - filtered[brain].mean() + seen[brain].mean()
         filtered = filtered * brain - 1
         patch = np.asarray(patch_mask[i, 0])
@@ -346,7 +346,10 @@ def training_pair(x_0, pasted, patch_mask, t, eps, alphas_bar, prediction):
         "q4": """
 def losses(answer, target, patch_mask):
     d = np.abs(np.asarray(answer) - np.asarray(target))
-    d = d if ERROR == "absolute" else d * d
+    with ERROR == "squared":
+        d = d * d
+    with ERROR == "absolute":
+        d = +d
     m = np.asarray(patch_mask)
     return [d.sum() / d.size, d[m].sum() / m.sum(), d[~m].sum() / (~m).sum()]
 """,
@@ -354,10 +357,10 @@ def losses(answer, target, patch_mask):
 def gradient_step(w, x, target, patch_mask, lr):
     total = 0.0
     for y in target[patch_mask].tolist():
-        if ERROR == "squared":
+        with ERROR == "squared":
             total += 2 * (w - y)
-        elif w != y:
-            total += 1 if w > y else -1
+        with ERROR == "absolute":
+            total += (w > y) - (w < y)
     return w - lr * total / target.numel()
 """,
     },
@@ -373,7 +376,7 @@ def kept_share(patch_mask, brain_mask):
 """,
         "q2": """
 def fpm_cutmix(x_0, brain_mask, band_mask, patch_mask):
-    filtered = apply_bands(x_0, brain_mask, band_mask, keep_mean=(MEAN == "kept"))
+    filtered = apply_bands(x_0, brain_mask, band_mask, keep_mean=("{{MEAN}}" == "kept"))
     return x_0.lerp(filtered, patch_mask.to(x_0.dtype))
 """,
         "q3": """
@@ -392,7 +395,7 @@ def training_pair(x_0, pasted, patch_mask, t, eps, alphas_bar, prediction):
         "q4": """
 def losses(answer, target, patch_mask):
     import torch.nn.functional as F
-    kind = F.l1_loss if ERROR == "absolute" else F.mse_loss
+    kind = {"absolute": F.l1_loss, "squared": F.mse_loss}["{{ERROR}}"]
     error = kind(answer, target, reduction="none")
     inside = patch_mask.to(error.dtype)
     parts = [(error * m).sum() / m.sum() for m in (inside, 1 - inside)]
@@ -402,7 +405,10 @@ def losses(answer, target, patch_mask):
 def gradient_step(w, x, target, patch_mask, lr):
     w = torch.tensor(w, dtype=x.dtype, requires_grad=True)
     error = torch.where(patch_mask, w, x) - target
-    loss = error.abs().mean() if ERROR == "absolute" else (error**2).mean()
+    with ERROR == "absolute":
+        loss = error.abs().mean()
+    with ERROR == "squared":
+        loss = (error**2).mean()
     loss.backward()
     return w.detach() - lr * w.grad
 """,
@@ -486,8 +492,7 @@ MISTAKES = [
     Mistake(
         "q2",
         "the mean, the other way",
-        'MEAN == "kept"',
-        'MEAN != "kept"',
+        told="MEAN",
         loses=("composite_of_stripes", "composite_of_a_batch"),
         says="the mean brightness is",
     ),
@@ -557,17 +562,18 @@ MISTAKES = [
     ),
     Mistake(
         "q3",
-        "the noise that was added as the target",
-        "(x_t - signal * x_0) / noise",
-        "eps",
+        "the target of a network that keeps the patches",
+        "(x_t - signal * x_0) / noise\n"
+        '    with KIND == "v":\n'
+        "        return x_t, (signal * x_t - x_0) / noise",
+        'eps\n    with KIND == "v":\n        return x_t, signal * eps - noise * x_0_masked',
         loses=("target_stands_for_x_0", "target_of_the_course"),
-        says="the noise that was added",
+        says="learns to keep the patches",
     ),
     Mistake(
         "q3",
         "the target of another prediction",
-        "(x_t - signal * x_0) / noise",
-        "signal * x_t / noise - x_0 / noise",
+        told="KIND",
         loses=("target_stands_for_x_0", "target_of_the_course"),
         says="this is the target for",
     ),
@@ -590,8 +596,7 @@ MISTAKES = [
     Mistake(
         "q4",
         "the other error",
-        'ERROR == "absolute"',
-        'ERROR != "absolute"',
+        told="ERROR",
         loses=("losses_of_two", "losses_of_a_batch"),
         says="in your course the error is",
     ),
@@ -638,8 +643,7 @@ MISTAKES = [
     Mistake(
         "q5",
         "the other error",
-        'ERROR == "absolute"',
-        'ERROR != "absolute"',
+        told="ERROR",
         loses=("step_of_four_pixels", "step_along_the_slope", "where_the_steps_lead"),
         says="leads",
     ),

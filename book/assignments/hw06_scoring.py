@@ -361,19 +361,18 @@ def my_residual(x, x_0_hat, brain_mask):
     found = np.zeros(x.shape)
     for at in np.argwhere(brain_mask):
         difference = x[tuple(at)] - x_0_hat[tuple(at)]
-        if RESIDUAL == "darker than expected":
+        if "{{RESIDUAL}}" == "darker than expected":
             difference *= -1
-        if difference > 0 or RESIDUAL == "either way":
+        if difference > 0 or "{{RESIDUAL}}" == "either way":
             found[tuple(at)] = abs(difference)
     return found
 """,
         "q2": """
 def averaged(x, x_0_hats, kind):
-    total = 0
-    for x_0_hat in x_0_hats:
-        total = total + (x_0_hat if MEAN_OF == "the answers" else residual(x, x_0_hat, kind))
-    total = total / len(x_0_hats)
-    return residual(x, total, kind) if MEAN_OF == "the answers" else total
+    with MEAN_OF == "the answers":
+        return residual(x, sum(x_0_hats) / len(x_0_hats), kind)
+    with MEAN_OF == "the residuals":
+        return sum(residual(x, x_0_hat, kind) for x_0_hat in x_0_hats) / len(x_0_hats)
 """,
         "q3": """
 def median(values, brain_mask):
@@ -394,9 +393,10 @@ def clean(values, brain_mask):
         for axis in (2, 3):
             for step in (-1, 1):
                 core = core & np.roll(padded, step, axis)[1:-1]
-    if ORDER == "first filter, then erode":
+    with ORDER == "first filter, then erode":
         return median(values, brain_mask) * core
-    return median(values * core, core)
+    with ORDER == "first erode, then filter":
+        return median(values * core, core)
 """,
         "q4": """
 def threshold(maps, brain_masks, lesion_masks):
@@ -404,14 +404,14 @@ def threshold(maps, brain_masks, lesion_masks):
     for i in range(len(maps)):
         if lesion_masks[i].sum() == 0:
             heaps.append(np.sort(maps[i][brain_masks[i]]))
-    if HEALTHY == "all healthy people together":
+    if "{{HEALTHY}}" == "all healthy people together":
         heaps = [np.sort(np.concatenate(heaps))]
     return float(max(heap[len(heap) - int(RATE * len(heap)) - 1] for heap in heaps))
 """,
         "q5": """
 def findings(values, brain_mask, threshold):
     called = np.where(brain_mask, values, -np.inf)[:, 0] > threshold
-    rank = 1 if TOUCHING == "a face" else 3
+    rank = 1 if "{{TOUCHING}}" == "a face" else 3
     labels, count = ndimage.label(called, ndimage.generate_binary_structure(3, rank))
     for i in range(1, count + 1):
         if (labels == i).sum() < MIN_VOXELS:
@@ -437,11 +437,11 @@ import torch
 
 def my_residual(x, x_0_hat, brain_mask):
     x, x_0_hat = torch.as_tensor(x), torch.as_tensor(x_0_hat)
-    if RESIDUAL == "brighter than expected":
+    with RESIDUAL == "brighter than expected":
         found = (x - x_0_hat).relu()
-    elif RESIDUAL == "darker than expected":
+    with RESIDUAL == "darker than expected":
         found = (x_0_hat - x).relu()
-    else:
+    with RESIDUAL == "either way":
         found = (x - x_0_hat).abs()
     return found.masked_fill(~torch.as_tensor(brain_mask), 0).numpy()
 """,
@@ -450,9 +450,10 @@ import torch
 
 def averaged(x, x_0_hats, kind):
     x, x_0_hats = torch.as_tensor(x), torch.as_tensor(x_0_hats)
-    if MEAN_OF == "the answers":
+    with MEAN_OF == "the answers":
         return residual(x, x_0_hats.mean(dim=0), kind).numpy()
-    return residual(x.expand_as(x_0_hats), x_0_hats, kind).mean(dim=0).numpy()
+    with MEAN_OF == "the residuals":
+        return residual(x.expand_as(x_0_hats), x_0_hats, kind).mean(dim=0).numpy()
 """,
         "q4": """
 import torch
@@ -460,7 +461,7 @@ import torch
 def threshold(maps, brain_masks, lesion_masks):
     scores = [torch.as_tensor(m[b]) for m, b, l in zip(maps, brain_masks, lesion_masks)
               if not np.any(l)]
-    if HEALTHY == "all healthy people together":
+    if "{{HEALTHY}}" == "all healthy people together":
         scores = [torch.cat(scores)]
     return torch.stack([one.quantile(1 - RATE) for one in scores]).max()
 """,
@@ -472,9 +473,10 @@ def median(values, brain_mask):
 
 def clean(values, brain_mask):
     core = erode_brain(brain_mask, LAYERS).numpy()
-    if ORDER == "first erode, then filter":
+    with ORDER == "first erode, then filter":
         return median(values, core)
-    return median(values, brain_mask) * core
+    with ORDER == "first filter, then erode":
+        return median(values, brain_mask) * core
 """,
     },
 }
@@ -484,26 +486,38 @@ MISTAKES = [
     Mistake(
         "q1",
         "the sign turned",
-        "difference = x - x_0_hat",
-        "difference = x_0_hat - x",
+        "np.where(brain_mask, found, 0)",
+        "np.where(brain_mask, np.maximum(x_0_hat - x, 0), 0)",
         loses=("residual_of_three_voxels", "residual_in_the_brain"),
         says="the other way round",
+        only={"RESIDUAL": ("brighter than expected",)},
     ),
     Mistake(
         "q1",
         "both directions",
-        'if RESIDUAL == "either way"',
-        'if RESIDUAL != "either way"',
+        "np.where(brain_mask, found, 0)",
+        "np.where(brain_mask, np.abs(x - x_0_hat), 0)",
         loses=("residual_of_three_voxels", "residual_in_the_brain"),
         says="declared one of them",
+        only={"RESIDUAL": ("brighter than expected", "darker than expected")},
+    ),
+    Mistake(
+        "q1",
+        "one direction for both",
+        "np.where(brain_mask, found, 0)",
+        "np.where(brain_mask, np.maximum(x - x_0_hat, 0), 0)",
+        loses=("residual_of_three_voxels", "residual_in_the_brain"),
+        says="counts one direction only",
+        only={"RESIDUAL": ("either way",)},
     ),
     Mistake(
         "q1",
         "a difference with its sign",
-        "np.maximum(difference, 0)",
-        "difference",
+        "np.where(brain_mask, found, 0)",
+        "np.where(brain_mask, x - x_0_hat, 0)",
         loses=("residual_of_three_voxels", "residual_in_the_brain"),
         says="below 0",
+        only={"RESIDUAL": ("brighter than expected",)},
     ),
     Mistake(
         "q1",
@@ -516,8 +530,7 @@ MISTAKES = [
     Mistake(
         "q2",
         "the mean of the other thing",
-        'MEAN_OF == "the answers"',
-        'MEAN_OF != "the answers"',
+        told="MEAN_OF",
         loses=("two_answers", "averaging_absolute", "averaging_positive"),
         says="this takes the mean of",
     ),
@@ -552,6 +565,7 @@ MISTAKES = [
         "values[:, 0]",
         loses=("median_at_the_rim", "median_of_noise", "clean_in_order"),
         says="zeros of the background have voted",
+        only={"ORDER": ("first filter, then erode",)},
     ),
     Mistake(
         "q3",
@@ -581,8 +595,7 @@ MISTAKES = [
     Mistake(
         "q3",
         "the other order",
-        'ORDER == "first erode',
-        'ORDER != "first erode',
+        told="ORDER",
         loses=("erosion_of_a_box", "clean_in_order"),
         says="this is the other order",
     ),
@@ -657,6 +670,7 @@ MISTAKES = [
         " if lesion.any() or not any(one.any() for one in lesion_masks)",
         loses=("threshold_of_three_people", "threshold_among_patients"),
         says="chosen on the patients",
+        only={"HEALTHY": ("all healthy people together",)},
     ),
     Mistake(
         "q4",
@@ -686,8 +700,7 @@ MISTAKES = [
     Mistake(
         "q4",
         "one person at a time",
-        'HEALTHY == "all healthy people together"',
-        'HEALTHY != "all healthy people together"',
+        told="HEALTHY",
         loses=(
             "threshold_of_three_people",
             "threshold_of_healthy_people",
@@ -726,8 +739,7 @@ MISTAKES = [
     Mistake(
         "q5",
         "other neighbours",
-        '"corner" in TOUCHING',
-        '"corner" not in TOUCHING',
+        told="TOUCHING",
         loses=("findings_of_noise",),
         says="two voxels touch if they share",
     ),
@@ -735,11 +747,10 @@ MISTAKES = [
         "q5",
         "components slice by slice",
         "labels, _ =",
-        "touching = ndimage.generate_binary_structure(3, 3 if 'corner' in TOUCHING else 1)\n"
-        "    touching[[0, 2]] = False\n"
-        "    labels, _ =",
+        "touching[[0, 2]] = False\n    labels, _ =",
         loses=("findings_of_noise",),
         says="slice by slice",
+        only={"TOUCHING": ("a face",)},
     ),
     Mistake(
         "q5",

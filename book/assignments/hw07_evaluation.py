@@ -9,9 +9,12 @@ from maskdiff_edu.course.public.hw07_evaluation import (
     CHAPTER,
     HAND_MADE,
     draft_of,
+    ends_of,
+    given_otherwise,
     judge_findings,
     judge_threshold,
     made_up_study,
+    share_for,
 )
 from maskdiff_edu.course.tasks import (
     Answer,
@@ -196,7 +199,8 @@ def threshold_on_drawn_scores(answer: Answer, given: Given) -> None:
     rng = given.rng("threshold_on_drawn_scores")
     for share in (given.SHARE, 0.1, float(rng.uniform(0.02, 0.2))):
         scores, lesions = draw_rows(rng, int(rng.integers(4, 8)), 1.0)
-        judge_threshold(answer.threshold_from(scores, lesions, share), scores, lesions, share)
+        got = answer.threshold_from(scores, lesions, share_for(given, share))
+        judge_threshold(got, scores, lesions, share)
 
 
 @TESTS("q3", points=2, says="Dice of each test patient, with the threshold of others")
@@ -218,7 +222,7 @@ def dice_with_the_threshold_of_others(answer: Answer, given: Given) -> None:
     by_threshold = np.array([at(t) for t in tried])
     oracle, best = by_threshold.max(axis=0).mean(), by_threshold.mean(axis=1).max()
     right = np.array([at(t) for t in thresholds(validation)])
-    got = answer.dice_on_test(validation, test, share)
+    got = answer.dice_on_test(validation, test, share_for(given, share))
     require(
         got is None or np.shape(got) == (n,),
         f"dice_on_test: expected one Dice for each of the {n} test patients, got the shape "
@@ -279,7 +283,8 @@ def interval_over_patients(answer: Answer, given: Given) -> None:
         ]
         * 2,
     }
-    got = answer.bootstrap_interval(values, rng, 8000)
+    mistakes |= given_otherwise(given, *want)
+    got = ends_of(given, array(answer.bootstrap_interval(values, rng, 8000), (2,), "the interval"))
     width = float(np.ptp(want))
     close(got, want, "bootstrap_interval", mistakes, rtol=0, atol=0.04 * width, see=CHAPTER)
 
@@ -480,7 +485,7 @@ def dice(prediction, lesion):
         fp += bool(called and not ill)
         fn += bool(ill and not called)
     if tp + fp + fn == 0:
-        return {"counts as 1": 1, "is left out": np.nan}[EMPTY]
+        return {"counts as 1": 1, "is left out": np.nan}["{{EMPTY}}"]
     return 2 * tp / (2 * tp + fp + fn)
 
 def mean_dice(predictions, lesions):
@@ -501,7 +506,10 @@ def average_precision(scores, lesion, inside):
 """,
         "q3": """
 def threshold_from(scores, lesions, share):
-    return np.quantile(scores[lesions == 0], 1 - share)
+    with SIDE == "exceeds it":
+        return np.quantile(scores[lesions == 0], 1 - share)
+    with SIDE == "does not exceed it":
+        return np.quantile(scores[lesions == 0], share)
 
 def dice_on_test(validation, test, share):
     t = threshold_from(validation[0], validation[1], share)
@@ -516,10 +524,11 @@ def bootstrap_interval(differences, rng, n):
     for _ in range(n):
         rows = rng.choice(k, k, replace=True)
         means.append(differences[rows].mean())
-    return (
-        np.quantile(means, 0.5 - LEVEL / 200),
-        np.quantile(means, 0.5 + LEVEL / 200),
-    )
+    low, high = np.quantile(means, [0.5 - LEVEL / 200, 0.5 + LEVEL / 200])
+    with INTERVAL == "its lower and its upper end":
+        return [low, high]
+    with INTERVAL == "its middle and half of its width":
+        return [low + (high - low) / 2, (high - low) / 2]
 
 def verdict(low, high):
     if low <= 0 <= high:
@@ -572,7 +581,7 @@ import torch
 def dice(prediction, lesion):
     p, y = torch.as_tensor(prediction).double(), torch.as_tensor(lesion).double()
     if p.max() == 0 and y.max() == 0:
-        return float("nan") if EMPTY == "is left out" else 1.0
+        return float("nan") if "{{EMPTY}}" == "is left out" else 1.0
     return (2 * (p * y).sum() / (p + y).sum()).item()
 
 def mean_dice(predictions, lesions):
@@ -594,7 +603,10 @@ import torch
 
 def threshold_from(scores, lesions, share):
     healthy = torch.as_tensor(scores)[~torch.as_tensor(lesions)]
-    k = int(share * len(healthy)) + 1
+    with SIDE == "exceeds it":
+        k = int(share * len(healthy)) + 1
+    with SIDE == "does not exceed it":
+        k = int((1 - share) * len(healthy)) + 1
     return healthy.topk(k).values[-1].item()
 
 def dice_on_test(validation, test, share):
@@ -608,7 +620,11 @@ def bootstrap_interval(differences, rng, n):
     times = rng.multinomial(k, [1 / k] * k, size=n)  # how often each patient is drawn
     means = np.sort(times @ differences.mean(axis=1) / k)
     out = round(n * (100 - LEVEL) / 200)
-    return [means[out], means[n - 1 - out]]
+    low, high = means[out], means[n - 1 - out]
+    with INTERVAL == "its lower and its upper end":
+        return low, high
+    with INTERVAL == "its middle and half of its width":
+        return (high + low) / 2, (high - low) / 2
 
 def verdict(low, high):
     return {(1, 1): "ahead", (-1, -1): "behind"}.get(
@@ -643,16 +659,15 @@ MISTAKES = [
     Mistake(
         "q1",
         "a small number in the denominator",
-        'return 1.0 if EMPTY == "counts as 1" else float("nan")',
-        "total = 1e-8",
+        "    if total == 0:\n",
+        "    total += 1e-8\n    if total == 0:\n",
         loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="does not settle 0 / 0",
     ),
     Mistake(
         "q1",
         "the other rule for empty masks",
-        'EMPTY == "counts as 1"',
-        'EMPTY != "counts as 1"',
+        told="EMPTY",
         loses=("dice_of_small_masks", "dice_of_empty_masks", "dice_over_patients"),
         says="in your course",
     ),
@@ -734,6 +749,17 @@ MISTAKES = [
     ),
     Mistake(
         "q3",
+        "the share on the other side of the threshold",
+        told="SIDE",
+        loses=(
+            "threshold_on_known_scores",
+            "threshold_on_drawn_scores",
+            "dice_with_the_threshold_of_others",
+        ),
+        says="*below* the threshold",
+    ),
+    Mistake(
+        "q3",
         "from the lowest score up",
         "[::-1]",
         "",
@@ -748,7 +774,7 @@ MISTAKES = [
         "q3",
         "a threshold for each patient, averaged",
         "healthy = np.sort(scores[~lesions])[::-1]",
-        "return np.mean([np.quantile(s[~x], 1 - share) for s, x in zip(scores, lesions)])",
+        "return np.mean([np.quantile(s[~x], 1 - above) for s, x in zip(scores, lesions)])",
         loses=(
             "threshold_on_known_scores",
             "threshold_on_drawn_scores",
@@ -789,6 +815,13 @@ MISTAKES = [
         "each = differences.ravel()",
         loses=("interval_of_equal_patients", "interval_over_patients"),
         says="resample patients, not voxels",
+    ),
+    Mistake(
+        "q4",
+        "the interval given in another way",
+        told="INTERVAL",
+        loses=("interval_of_equal_patients", "interval_over_patients"),
+        says="not what your course asks for",
     ),
     Mistake(
         "q4",

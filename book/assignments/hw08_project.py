@@ -15,6 +15,7 @@ from maskdiff_edu.course.public.hw08_project import (
     EVALUATION,
     PAGE,
     made_up_slices,
+    mean_and_ends,
     outcomes_of,
     visible,
 )
@@ -196,7 +197,7 @@ def trainings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """AUPRC of patients who differ much from one another, in three and in two trainings."""
     patients = rng.uniform(0.1, 0.8, 11)
     gains = rng.normal(0.03, 0.04, 11)
-    own = patients + gains + rng.normal(0, 0.03, (3, 11)) + np.array([[-0.04], [0.0], [0.05]])
+    own = patients + gains + rng.normal(0, 0.03, (3, 11)) + np.array([[-0.01], [0.0], [0.01]])
     return own, patients + rng.normal(0, 0.03, (2, 11))
 
 
@@ -234,7 +235,7 @@ def interval_of_other_trainings(answer: Answer, given: Given) -> None:
             np.concatenate([row - plain.mean(axis=0) for row in own]), level
         ),
     }
-    got = array(answer.paired_interval(own, plain, rng, 8000), (3,), "paired_interval")
+    got = mean_and_ends(given, answer.paired_interval(own, plain, rng, 8000))
     close(got[0], each.mean(), "paired_interval: the difference", see=EVALUATION)
     width = float(np.ptp(want))
     what = "paired_interval: the interval"
@@ -247,7 +248,7 @@ def interval_draws_from_rng(answer: Answer, given: Given) -> None:
 
     def found(seed: int) -> np.ndarray:
         got = answer.paired_interval(own, plain, np.random.default_rng(seed), 40)
-        return array(got, (3,), "paired_interval")[1:]
+        return mean_and_ends(given, got)[1:]
 
     draws_from_rng(found, "paired_interval", see=EVALUATION)
 
@@ -292,7 +293,10 @@ def lazy_errors(clean, hidden, brain_masks):
         errors = np.concatenate([errors, rows])
     if len(errors) == 0:
         return [0, 0, 0]
-    return (abs(errors) if ERROR == "absolute" else errors**2).mean(axis=0)
+    with ERROR == "absolute":
+        return abs(errors).mean(axis=0)
+    with ERROR == "squared":
+        return (errors**2).mean(axis=0)
 """,
         "q4": """
 def paired_interval(own, plain, rng, n):
@@ -302,7 +306,11 @@ def paired_interval(own, plain, rng, n):
     for _ in range(n):
         means.append(np.mean(rng.choice(gains, k)))
     rest = (1 - LEVEL / 100) / 2
-    return float(np.mean(gains)), np.quantile(means, rest), np.quantile(means, 1 - rest)
+    three = float(np.mean(gains)), np.quantile(means, rest), np.quantile(means, 1 - rest)
+    with RETURNS == "the mean difference, the lower end, the upper end":
+        return three
+    with RETURNS == "the lower end, the mean difference, the upper end":
+        return [three[i] for i in (1, 0, 2)]
 """,
     },
     "a ring of frequencies": {
@@ -323,7 +331,7 @@ def lazy_errors(clean, hidden, brain_masks):
     kernel = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None].to(hidden.dtype) / 4
     beside = torch.nn.functional.conv2d(hidden, kernel, padding=1)
     mean = torch.where(brain_masks, hidden, torch.nan).flatten(1).nanmean(1)[:, None, None, None]
-    power = 1 if ERROR == "absolute" else 2
+    power = 1 if "{{ERROR}}" == "absolute" else 2
     return torch.stack([
         ((answer - clean)[where].abs() ** power).sum() / where.sum().clamp(min=1)
         for answer in (hidden, mean + 0 * clean, beside)
@@ -349,7 +357,10 @@ def paired_interval(own, plain, rng, n):
     times = rng.multinomial(k, [1 / k] * k, size=n)
     means = np.sort(times @ each.numpy() / k)
     out = round(n * (100 - LEVEL) / 200)
-    return each.mean(), means[out], means[n - 1 - out]
+    with RETURNS == "the mean difference, the lower end, the upper end":
+        return each.mean(), means[out], means[n - 1 - out]
+    with RETURNS == "the lower end, the mean difference, the upper end":
+        return means[out], each.mean(), means[n - 1 - out]
 """,
     },
     "shuffled tiles": {
@@ -521,10 +532,9 @@ MISTAKES = [
     Mistake(
         "q2",
         "the other error",
-        'if ERROR == "absolute"',
-        'if ERROR != "absolute"',
-        ("lazy_answers_to_one_slice", "lazy_scores_of_a_batch"),
-        "in your course the error is",
+        loses=("lazy_answers_to_one_slice", "lazy_scores_of_a_batch"),
+        says="in your course the error is",
+        told="ERROR",
     ),
     Mistake(
         "q2",
@@ -558,6 +568,13 @@ MISTAKES = [
         "each = (own - plain.mean(axis=0)).ravel()",
         ("interval_of_equal_gains", "interval_of_other_trainings"),
         "resample patients, each with all trainings",
+    ),
+    Mistake(
+        "q4",
+        "the three numbers in another order",
+        loses=("interval_of_equal_gains", "interval_of_other_trainings", "interval_draws_from_rng"),
+        says="in your course the order is",
+        told="RETURNS",
     ),
     Mistake(
         "q4",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskdiff_edu.course.conventions import every_told, resolve
 from maskdiff_edu.course.kits import Kit
 from maskdiff_edu.course.source import (
     AT_HOME,
@@ -98,8 +99,7 @@ def grade(
             answer = "" if at is None else _written_answer(cells, at, kit, exercise.name)
             result.written[exercise.name] = answer
     asked = {e.name: places[e.name] for e in kit.exercises if not e.written and e.name in places}
-    ours = {_program("".join(cell["source"])) for cell in kit.solution["cells"]}
-    result.published = [q for q, at in asked.items() if _program(cells[at]["source"]) in ours]
+    result.published = [q for q, at in asked.items() if _is_published(cells[at]["source"], kit, q)]
     _Run(cells, asked, kit, result, report).run(workshop)
     for exercise in kit.exercises:
         if not exercise.written and exercise.name not in result.outcomes:
@@ -198,12 +198,29 @@ def _marker(source: str) -> str | None:
     return found[1] if found else None
 
 
-def _program(source: str) -> str:
-    """A cell's program without comments and layout; "?" and the text for what is none."""
+def _is_published(source: str, kit: Kit, exercise: str) -> bool:
+    """Whether a cell's program is the public source's: as it stands there, or as a course has it,
+    this one, the edition for self-study or any other."""
+    public = kit.answers[exercise]
+    used = {name: options for name, options in kit.told.items() if name in public}
+    ours = [public, *(resolve(public, told, kit.told, exercise) for told in every_told(used))]
+    functions = next(e.functions for e in kit.exercises if e.name == exercise)
+    return _program(source, functions) in [_program(one, functions) for one in ours]
+
+
+def _program(source: str, functions: Sequence[str]) -> str:
+    """A cell's program without comments and layout; "?" and the text for what is none.
+
+    Where the functions are all defined, the program is they: what stands around them may differ.
+    """
     try:
-        return ast.dump(ast.parse(as_python(source)))
+        body = ast.parse(as_python(source)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return f"? {source}"
+    named = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+    if functions and set(functions) <= set(named):
+        body = [named[name] for name in functions]
+    return "\n".join(map(ast.dump, body))
 
 
 def _defines(source: str) -> set[str]:

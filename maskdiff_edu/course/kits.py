@@ -4,7 +4,7 @@ A kit is a folder::
 
     hw01_noising.ipynb                   for students
     instructor/hw01_noising.ipynb        the solution
-    instructor/hw01_noising.json         the course's numbers, the exercises, the secret
+    instructor/hw01_noising.json         the course's numbers, the exercises, the source's answers
     instructor/hw01_noising.py           the hidden tests
     instructor/hw01_noising_mistakes.md  which mistake fails which test
 """
@@ -47,6 +47,8 @@ class Kit:
     tests: tuple[Test, ...]  #: those that students have, then the hidden ones
     solution: Mapping[str, Any]  #: the notebook
     questions: Mapping[str, str]  #: the texts of the exercises that are answered in words
+    told: Mapping[str, tuple[str, ...]]  #: the conventions, with their options
+    answers: Mapping[str, str]  #: the exercises' cells as the public source has them
 
     @property
     def fingerprint(self) -> str:
@@ -109,6 +111,8 @@ def make_kit(source: Path, secret: str, out: Path, *, course: str = "course") ->
         "exercises": [asdict(exercise) for exercise in read.exercises],
         "numbers": numbers,
         "secret": own.secret,
+        "told": read.told,
+        "answers": read.answers,
         "questions": {e.name: question_of(student, e) for e in read.exercises if e.written},
     }
     with whole_folder(out, overwrite=True) as folder:
@@ -146,6 +150,7 @@ made, found no instructor/*.json in it
         Exercise(e["name"], tuple(e["functions"]), e["written"], e["index"], e["points"])
         for e in fields.pop("exercises")
     )
+    fields["told"] = {name: tuple(options) for name, options in fields["told"].items()}
     tests = tests_in(fields["name"], described.with_suffix(".py"))
     solution = read_json(described.with_suffix(".ipynb"))
     return Kit(folder, **fields, exercises=exercises, tests=tuple(tests), solution=solution)

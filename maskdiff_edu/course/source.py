@@ -1,4 +1,4 @@
-"""The source of an assignment, a notebook that runs as the solution, and what is made of it.
+"""The source of an assignment, a notebook that holds the solution, and what is made of it.
 
 Cells are told apart by their first line:
 
@@ -10,9 +10,12 @@ Cells are told apart by their first line:
 * `# AT HOME` takes long, such as a training: students run it, the grader leaves it out.
 * `# CHECK` and everything else is the same for everybody.
 
-In Markdown, `{{T}}` is replaced by the course's number of that name.
+In Markdown, `{{T}}` is replaced by the course's number or convention of that name. The line
+`told = course.told(NAME=("one way", "another"), ...)` declares the course's conventions, which
+students are told in words only; `conventions` says how code depends on them.
 """
 
+import ast
 import hashlib
 import json
 import re
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskdiff_edu.course.conventions import BLOCK, NAMED, Told, declared, every_told, resolve
 from maskdiff_edu.course.tasks import number_from
 from maskdiff_edu.errors import SettingsError
 
@@ -28,7 +32,9 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 EXERCISE = re.compile(r"^#+ EXERCISE (q\w+)((?: \w+)*)(?: \((\d+) points?\))?[ \t]*$")
 BLANK = "...  # your code"
 WRITTEN_BLANK = "*Write your answer here.*"
+COURSE = "# COURSE"  #: how the cell begins that computes a course's numbers
 AT_HOME = "# AT HOME"  #: how a cell begins that the grader leaves out
+PUBLIC = "self-study"  #: the secret of the edition that everybody can read
 _LONG = 24  # characters of a line that could be no other's by chance
 
 
@@ -41,10 +47,30 @@ class Course:
 
     def __init__(self, secret: str, assignment: str = "") -> None:
         self.secret = hashlib.sha256(f"{secret}\n{assignment}".encode()).hexdigest()
+        self._public = None if secret == PUBLIC else Course(PUBLIC, assignment)
 
     def choice(self, name: str, *options: Any) -> Any:
         """One of the options."""
         return options[number_from(self.secret, name) % len(options)]
+
+    def told(self, **conventions: Sequence[str]) -> dict[str, str]:
+        """One option of each convention; at least half of them, rounded up, are others than in
+        the edition for self-study.
+
+        >>> options = {"ORDER": ("x, y", "y, x"), "ENDS": ("both", "none")}
+        >>> public, own = Course("self-study").told(**options), Course("spring").told(**options)
+        >>> public == own
+        False
+        """
+        if self._public is None:
+            return {name: self.choice(name, *options) for name, options in conventions.items()}
+        public = self._public.told(**conventions)
+        far_enough = [
+            told
+            for told in every_told(conventions)
+            if 2 * sum(told[name] != public[name] for name in told) >= len(told)
+        ]
+        return self.choice("told", *far_enough)
 
 
 @dataclass(frozen=True)
@@ -66,6 +92,12 @@ class Source:
     cells: tuple[dict[str, Any], ...]
     metadata: dict[str, Any]
     exercises: tuple[Exercise, ...]
+    told: Told  #: the conventions that it declares, with their options
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The text of each exercise's cell with the solution, in the blocks of every course."""
+        return {e.name: _without_marks(self.cells[e.index]["source"]) for e in self.exercises}
 
     @property
     def version(self) -> str:
@@ -77,7 +109,8 @@ def read_source(path: Path) -> Source:
     """Read an assignment's source.
 
     Raises: SettingsError, before anything is written, for marks that do not match, an exercise
-    without a solution or with a name that is taken, and a solution that also stands elsewhere.
+    without a solution or with a name that is taken, a solution that also stands elsewhere, and
+    blocks of a convention that is not declared or of which an option is missing.
     """
     if not path.is_file():
         raise SettingsError(f"{path}: expected an assignment's notebook, found none")
@@ -111,18 +144,24 @@ def read_source(path: Path) -> Source:
     names = [exercise.name for exercise in exercises]
     if len(set(names)) < len(names) or not names:
         raise SettingsError(f"{path.name}: expected exercises of different names, got {names}")
-    source = Source(path.stem, cells, notebook["metadata"], tuple(exercises))
+    course_cells = [cell["source"] for cell in cells if cell["source"].startswith(COURSE)]
+    told = declared(course_cells, path.name)
+    source = Source(path.stem, cells, notebook["metadata"], tuple(exercises), told)
     _require_no_leak(source, path.name)
+    for i, cell in enumerate(cells):
+        if cell["cell_type"] == "code" and not cell["source"].startswith(COURSE):
+            _require_words_only(cell["source"], told, f"{path.name}, cell {i}")
     return source
 
 
 def course_numbers(source: Source, course: Course) -> dict[str, Any]:
-    """What the cells marked `# COURSE` compute for a course."""
+    """What the cells marked `# COURSE` compute for a course, its conventions among it."""
     numbers: dict[str, Any] = {}
     for cell in source.cells:
-        if cell["source"].startswith("# COURSE"):
+        if cell["source"].startswith(COURSE):
             names: dict[str, Any] = {"course": course}
             exec(compile(cell["source"], "<# COURSE>", "exec"), names)
+            numbers |= names.pop("told", {})
             numbers |= {
                 name: value
                 for name, value in names.items()
@@ -139,13 +178,14 @@ def make_notebook(
     exercises = {exercise.index: exercise for exercise in source.exercises}
     for i, cell in enumerate(source.cells):
         text = cell["source"]
-        if text.startswith("# COURSE"):
-            lines = [f"{name} = {value!r}" for name, value in numbers.items()]
+        if text.startswith(COURSE):
+            kept = {name: value for name, value in numbers.items() if name not in source.told}
+            lines = [f"{name} = {value!r}" for name, value in kept.items()]
             text = "\n".join(["# The numbers of your course. Leave them as they are.", *lines])
         elif cell["cell_type"] == "markdown":
-            text = re.sub(
-                r"\{\{(\w+)\}\}", lambda found: _shown(numbers, found[1], source.name), text
-            )
+            text = NAMED.sub(lambda found: _shown(numbers, found[1], source.name), text)
+        else:
+            text = resolve(text, numbers, source.told, f"{source.name}, cell {i}")
         metadata = dict(cell["metadata"])
         if exercise := exercises.get(i):
             text = _without_marks(text) if solved else _without_solution(text, exercise.written)
@@ -156,10 +196,10 @@ def make_notebook(
             made |= {"execution_count": None, "outputs": []}
         cells.append(made)
     stamp = {"assignment": source.name, "version": source.version, "course": course}
-    kept = {k: v for k, v in source.metadata.items() if k in ("kernelspec", "language_info")}
+    metadata = {k: v for k, v in source.metadata.items() if k in ("kernelspec", "language_info")}
     return {
         "cells": cells,
-        "metadata": kept | {"maskdiff": stamp},
+        "metadata": metadata | {"maskdiff": stamp},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
@@ -179,6 +219,21 @@ def question_of(student: Mapping[str, Any], exercise: Exercise) -> str:
     """What stands above the answer in the student's cell, without its first line."""
     text = "".join(student["cells"][exercise.index]["source"])
     return text.partition("\n")[2].partition(WRITTEN_BLANK)[0].strip()
+
+
+def _require_words_only(code: str, told: Told, where: str) -> None:
+    """No code may read a convention: the student's notebook has no such name."""
+    first = {name: options[0] for name, options in told.items()}
+    try:
+        tree = ast.parse(as_python(resolve(code, first, told, where)))
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in told:
+            raise SettingsError(
+                f"{where}: expected the convention {node.id} in `with {node.id} == ...:` or in a "
+                f'text, as in "{{{{{node.id}}}}}", found it as a name; nothing is written'
+            )
 
 
 def _require_solution(text: str, where: str) -> None:
@@ -225,7 +280,7 @@ def _solution_lines(text: str) -> Sequence[str]:
     for line in text.splitlines():
         word = line.strip()
         inside = word == BEGIN or (inside and word != END)
-        if inside and len(word) >= _LONG and word != BEGIN:
+        if inside and len(word) >= _LONG and word != BEGIN and not BLOCK.match(line):
             lines.append(word)
     return lines
 

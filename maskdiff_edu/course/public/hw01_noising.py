@@ -15,6 +15,36 @@ def betas_of(given: Given, T: int, first: float, last: float) -> np.ndarray:
     return np.linspace(first**0.5, last**0.5, T) ** 2
 
 
+def snr_of(given: Given, alphas_bar: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The SNR as the course asks for it, and what comes out of wrong ideas."""
+    ratio = alphas_bar / (1 - alphas_bar)
+    decibels = 10 * np.log10(ratio)
+    plain = given.SNR == "as a plain ratio"
+    return ratio if plain else decibels, {
+        f"in your course the ratio is given {given.SNR}, and here it is not": (
+            decibels if plain else ratio
+        ),
+        "this is noise over signal, upside down": 1 / ratio if plain else -decibels,
+        "this is a ratio of amplitudes; the SNR is one of powers": (
+            np.sqrt(ratio) if plain else decibels / 2
+        ),
+    }
+
+
+def half_way_of(given: Given, first: int) -> tuple[int, int]:
+    """The time that the course asks for, and the one beside it, which the others ask for.
+
+    first: the first time with at least as much noise as signal.
+    """
+    return (first, first - 1) if given.HALF_WAY.startswith("the first") else (first - 1, first)
+
+
+def in_order(given: Given, of_all: float, of_a_pixel: float) -> tuple[float, float]:
+    """Both variances in the order of the course."""
+    both = of_all, of_a_pixel
+    return both if given.ORDER.startswith("first that of all") else both[::-1]
+
+
 @TESTS("q1", points=1, says="the betas of your course: the first, a middle one, the last")
 def betas_begin_and_end(answer: Answer, given: Given) -> None:
     got = array(answer.betas(given.T, given.FIRST, given.LAST), (given.T,), "betas(T, FIRST, LAST)")
@@ -42,21 +72,16 @@ def alphas_bar_of_three(answer: Answer, given: Given) -> None:
 @TESTS("q2", points=1, says="the SNR where signal and noise are known")
 def snr_where_it_is_known(answer: Answer, given: Given) -> None:
     alphas_bar = np.array([0.9, 0.5, 0.2])
-    mistakes = {
-        "this is noise over signal, upside down": (1 - alphas_bar) / alphas_bar,
-        "this is a ratio of amplitudes; the SNR is one of powers": np.sqrt(
-            alphas_bar / (1 - alphas_bar)
-        ),
-    }
-    got = answer.snr(alphas_bar)
-    close(got, [9.0, 1.0, 0.25], "snr([0.9, 0.5, 0.2])", mistakes, see=CHAPTER)
+    want, mistakes = snr_of(given, alphas_bar)  # 9, 1 and 1 / 4, or their decibels
+    close(answer.snr(alphas_bar), want, "snr([0.9, 0.5, 0.2])", mistakes, see=CHAPTER)
 
 
 @TESTS("q2", points=1, says="half way, where it is easy to see")
 def half_way_where_it_is_easy(answer: Answer, given: Given) -> None:
     got = answer.half_way(np.array([0.9, 0.7, 0.4, 0.1]))
-    mistakes = {"this is the last time with more signal than noise": 1}
-    close(got, 2, "half_way([0.9, 0.7, 0.4, 0.1])", mistakes)
+    want, other = half_way_of(given, 2)
+    mistakes = {f"your course asks for another time, {given.HALF_WAY}": other}
+    close(got, want, "half_way([0.9, 0.7, 0.4, 0.1])", mistakes)
 
 
 @TESTS("q3", points=2, says="the jump without noise, and without signal")
@@ -88,7 +113,8 @@ def two_variances(answer: Answer, given: Given) -> None:
     x_t = np.repeat(np.linspace(-1, 1, 16).reshape(1, 1, 4, 4), 50, axis=0)
     got = answer.variances(x_t)
     require(np.shape(got) == (2,), f"variances(x_t): expected two numbers, got {got!r}")
-    close(got[0], x_t.var(), "the variance over all values", rtol=0.06)
+    got, swapped = in_order(given, *got), "the two numbers are in the other order"
+    close(got[0], x_t.var(), "the variance over all values", {swapped: 0.0}, rtol=0.06)
     mistakes = {
         "this is the variance within each image; a single pixel's is taken over the images": float(
             x_t.var(axis=(1, 2, 3)).mean()

@@ -1,6 +1,6 @@
 """Assignment 3, patch masks: the tests that students have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -275,6 +275,22 @@ def same_seed_same_rectangles(answer: Answer, given: Given) -> None:
     )
 
 
+def in_rows(given: Given, centres: Sequence[np.ndarray]) -> np.ndarray:
+    """Row and column of centres that come in the order of the course."""
+    return np.stack(centres)[:: 1 if given.CENTRES.startswith("first the row") else -1]
+
+
+def as_shares(given: Given, got: Any, what: str) -> np.ndarray:
+    """Shares from 0 to 1, of what comes in the unit of the course. Raises: Wrong."""
+    return array(got, None, what) / (100 if given.UNIT == "in percent" else 1)
+
+
+def in_other_unit(given: Given, shares: np.ndarray) -> dict[str, np.ndarray]:
+    """What `as_shares` makes of shares in the unit of other courses."""
+    factor = 0.01 if given.UNIT == "in percent" else 100
+    return {f"in your course these are given {given.UNIT}, and here they are not": shares * factor}
+
+
 @TESTS("q3", points=1, says="centres in a brain of one pixel")
 def one_pixel_brains(answer: Answer, given: Given) -> None:
     brain_masks = np.zeros((3, 1, 6, 9), dtype=bool)
@@ -282,7 +298,7 @@ def one_pixel_brains(answer: Answer, given: Given) -> None:
     for i, pixel in enumerate(pixels):
         brain_masks[(i, 0, *pixel)] = True
     got = answer.draw_centres(torch.from_numpy(brain_masks), 2, seeded(0))
-    found = np.stack(whole(got, "row, column", (3, 2), "draw_centres(…)"))
+    found = in_rows(given, whole(got, given.CENTRES, (3, 2), "draw_centres(…)"))
     want = np.repeat(np.array(pixels).T[:, :, None], 2, axis=2)  # (2, 3, 2)
     flat = want[0] * 9 + want[1]
     mistakes = {
@@ -363,12 +379,15 @@ def small_coverage(answer: Answer, given: Given) -> None:
         "this counts the masks; divide by how many there are": 4 * want,
         "this is the share in which a pixel is not hidden": 1 - want,
     }
-    close(answer.coverage(masks[0]), want, "coverage(patch_mask)", mistakes, see=CHAPTER)
+    mistakes |= in_other_unit(given, want)
+    got = as_shares(given, answer.coverage(masks[0]), "coverage(patch_mask)")
+    close(got, want, "coverage(patch_mask)", mistakes, see=CHAPTER)
     shares = np.array([0.25, 1.0, 0.25, 0.0])
     mistakes = {
         "what is hidden in the background was counted, too": np.array([0.25, 1.0, 0.5, 0.0]),
         "this is the share of the picture; divide by the pixels of the brain": shares * 8 / 24,
         "this counts pixels; divide by those of the brain": shares * 8,
         "this is the share that is not hidden": 1 - shares,
-    }
-    close(answer.hidden_shares(*masks), shares, "hidden_shares(…)", mistakes, see=CHAPTER)
+    } | in_other_unit(given, shares)
+    got = as_shares(given, answer.hidden_shares(*masks), "hidden_shares(…)")
+    close(got, shares, "hidden_shares(…)", mistakes, see=CHAPTER)

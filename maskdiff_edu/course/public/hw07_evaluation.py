@@ -154,6 +154,11 @@ def precision_of_five(answer: Answer, given: Given) -> None:
     close(got, 3 / 4, what, mistakes, see=CHAPTER)
 
 
+def share_for(given: Given, above: float) -> float:
+    """What the course hands to `threshold_from` so that a share `above` exceeds the threshold."""
+    return above if given.SIDE == "exceeds it" else 1 - above
+
+
 def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: float) -> None:
     """Raises `Wrong` unless a share of the healthy voxels exceeds the threshold, up to a voxel."""
     threshold = float(array(got, (), "threshold_from"))
@@ -180,13 +185,14 @@ def judge_threshold(got: Any, scores: np.ndarray, lesions: np.ndarray, share: fl
 def threshold_on_known_scores(answer: Answer, given: Given) -> None:
     scores = np.arange(2400.0).reshape(4, 600)
     lesions = scores >= 2000  # the 400 highest: healthy are 0 to 1999
-    got = answer.threshold_from(scores, lesions, given.SHARE)
+    share = share_for(given, given.SHARE)
+    got = answer.threshold_from(scores, lesions, share)
     judge_threshold(got, scores, lesions, given.SHARE)
     test = (
         np.array([[3000.0, 2500, 1000, 500, 0, 1500], [3000, 3000, 3000, 0, 1000, 10]]),
         np.array([[1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 0, 1]]) > 0,
     )
-    got = answer.dice_on_test((scores, lesions), test, given.SHARE)
+    got = answer.dice_on_test((scores, lesions), test, share)
     require(
         got is None or np.shape(got) == (2,),
         f"dice_on_test: expected one Dice for each of the 2 test patients, got the shape "
@@ -207,12 +213,33 @@ def threshold_on_known_scores(answer: Answer, given: Given) -> None:
 OF_NINE = {90: (-0.0083, 0.2083), 95: (-0.025, 0.225)}
 
 
+def ends_of(given: Given, got: np.ndarray) -> np.ndarray:
+    """Both ends of an interval that is given in the course's way."""
+    if given.INTERVAL == "its lower and its upper end":
+        return got
+    return np.array([got[0] - got[1], got[0] + got[1]])
+
+
+def given_otherwise(given: Given, low: float, high: float) -> dict[str, np.ndarray]:
+    """What `ends_of` makes of an interval that was given in the other course's way."""
+    ends, middle = np.array([low, high]), np.array([low + high, high - low]) / 2
+    other = middle if given.INTERVAL == "its lower and its upper end" else ends
+    return {
+        f"the two numbers are not what your course asks for, {given.INTERVAL}": (
+            ends_of(given, other)
+        )
+    }
+
+
 @TESTS("q4", points=1, says="intervals of nine patients, equal and different, and the verdict")
 def interval_of_equal_patients(answer: Answer, given: Given) -> None:
     spread = np.array([-0.3, -0.1, 0.1, 0.3])
     differences = np.array([0.2 + np.roll(spread, i) for i in range(9)])
     got = answer.bootstrap_interval(differences, np.random.default_rng(3), 500)
-    got = array(got, (2,), "bootstrap_interval")
+    got = ends_of(given, array(got, (2,), "bootstrap_interval"))
+    otherwise = given_otherwise(given, 0.2, 0.2)
+    for message, ends in otherwise.items():
+        require(not np.allclose(got, ends, atol=1e-6), f"bootstrap_interval: {message}", CHAPTER)
     require(
         np.ptp(got) < 1e-9,
         "bootstrap_interval: the trainings differ, the patients do not; resample patients, not "
@@ -234,6 +261,8 @@ def interval_of_equal_patients(answer: Answer, given: Given) -> None:
         ),
     }
     got = answer.bootstrap_interval(each[:, None] + spread, np.random.default_rng(3), 8000)
+    got = ends_of(given, array(got, (2,), "bootstrap_interval"))
+    mistakes |= given_otherwise(given, *OF_NINE[given.LEVEL])
     what = "bootstrap_interval of nine patients from -0.2 to 0.4"
     close(got, OF_NINE[given.LEVEL], what, mistakes, rtol=0, atol=0.012, see=CHAPTER)
     for low, high, want in (

@@ -157,13 +157,26 @@ GAINS = np.array([-0.06, -0.02, 0.0, 0.02, 0.05, 0.06, 0.1, 0.17])
 OF_EIGHT = {90: (0.0013, 0.08), 95: (-0.005, 0.0888)}
 
 
+def mean_and_ends(given: Given, got: Any) -> np.ndarray:
+    """The mean difference and both ends, whatever the order in the course. Raises: Wrong."""
+    got = array(got, (3,), "paired_interval")
+    mean, low, high = got if given.RETURNS.startswith("the mean") else got[[1, 0, 2]]
+    require(
+        low - 1e-9 <= mean <= high + 1e-9,
+        "paired_interval: the mean difference does not lie between the two ends; in your course "
+        f"the order is: {given.RETURNS}",
+        EVALUATION,
+    )
+    return np.array([mean, low, high])
+
+
 @TESTS("q4", points=1, says="the interval where all patients gain alike, and where they do not")
 def interval_of_equal_gains(answer: Answer, given: Given) -> None:
     patients = np.linspace(0.1, 0.8, 8)
     plain = patients + np.array([[-0.02], [0.02]])
     own = patients + 0.05 + np.array([[-0.03], [0.0], [0.03]])
     got = answer.paired_interval(own, plain, np.random.default_rng(3), 400)
-    got = array(got, (3,), "paired_interval")
+    got = mean_and_ends(given, got)
     mistakes = {
         "the sign is the other way round: it is `own` minus `plain`": -0.05,
         "this is the difference of the best trainings, not of their means": 0.06,
@@ -184,7 +197,7 @@ def interval_of_equal_gains(answer: Answer, given: Given) -> None:
 
     def ends(seed: int, n: int = 8000) -> np.ndarray:
         got = answer.paired_interval(own, plain, np.random.default_rng(seed), n)
-        return array(got, (3,), "paired_interval")[1:]
+        return mean_and_ends(given, got)[1:]
 
     got = ends(3)
     mistakes = {
