@@ -140,7 +140,9 @@ def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
     assert rows["fpm-cm"].seeds == pytest.approx([0.6, 0.775])
     assert rows["fpm-cm"].ci == metrics.bootstrap(mean)[1:]
     assert rows["fpm-cm"].difference == metrics.paired_difference(mean, ddpm)
-    assert rows["ddpm"].difference is None
+    assert rows["ddpm"].difference is None and rows["ddpm"].corrected is None
+    over_seeds = metrics.difference_over_seeds(better, [ddpm], level=1 - 0.05 / 3)
+    assert rows["fpm-cm"].corrected == over_seeds[1:]  # three rows beside the reference
     assert rows["intensity"].value == pytest.approx(0.1)
     table = runs.as_table({"ms": rows})
     assert f"| ms | fpm-cm | 2 | {mean.mean():.3f} |" in table
