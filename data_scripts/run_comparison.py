@@ -151,14 +151,14 @@ def without_network(name: str) -> Method:
 
 def real_patients(folder: Path) -> dict[str, list[Load]]:
     """Gliomas and MS, by name."""
-    groups: dict[str, list[Load]] = {"real glioma": [], "real ms": []}
+    groups: dict[str, list[Load]] = {"real-glioma": [], "real-ms": []}
     for mask in sorted(folder.glob("**/lesion_mask.nii.gz")):
         if mask.parent.name == SAME_PATIENT:
             continue
         brain = mask.with_name("brain_mask.nii.gz")
         name = "-".join(mask.parent.relative_to(folder).parts)
         files = (mask.with_name("T2.nii.gz"), brain if brain.exists() else None, mask)
-        kind = "real glioma" if "glioma" in name else "real ms"
+        kind = "real-glioma" if "glioma" in name else "real-ms"
         groups[kind].append(partial(load_as, name, files))
     return groups
 

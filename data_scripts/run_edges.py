@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     arguments = parser.parse_args()
     groups = {
-        f"{kind} +{spread:g}": [
+        f"{kind}+{spread:g}": [
             partial(patient, seed, kind, spread) for seed in cohort_seeds("test", kind, N)
         ]
         for kind, spreads in SPREADS.items()

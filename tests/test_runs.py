@@ -363,3 +363,12 @@ def test_groups_without_subjects_and_methods_without_a_network_are_refused():
         ScanError, match="s0: expected a lesion in the brain to choose by, got none"
     ):
         choose_settings(build_method("fpm-cm", device="cpu"), loads(1, ill=False))
+
+
+def test_a_group_that_could_not_be_read_back_is_refused_before_anything_is_measured(tmp_path):
+    def load():
+        raise AssertionError("measured")
+
+    with pytest.raises(SettingsError, match="groups: expected a name"):
+        runs.measure(tmp_path, build_method("intensity"), {"with spaces": [load]})
+    assert not list(tmp_path.iterdir())

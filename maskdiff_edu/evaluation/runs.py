@@ -20,7 +20,7 @@ import torch
 
 from maskdiff_edu.detection import Method, metrics
 from maskdiff_edu.detection.models import BASELINES, weights_path
-from maskdiff_edu.errors import ResultsError, SettingsError
+from maskdiff_edu.errors import ResultsError, SettingsError, require_name
 from maskdiff_edu.evaluation.groups import (
     Load,
     auroc_volume,
@@ -64,9 +64,11 @@ def measure(
 
     With `on_error` a subject that cannot be used is left out, and its error handed over.
 
-    Raises: `ResultsError` where the file holds a run with other weights, settings or subjects,
-    `Error` where another process is writing it.
+    Raises: `SettingsError` for a group's name that no file may hold, `ResultsError` where the file
+    holds a run with other weights, settings or subjects, `Error` where another process is writing it.
     """
+    for group in groups:
+        require_name("groups", group)
     run = replace(identify(method), fpr=fpr, n_controls=len(controls), about=dict(about or {}))
     path = Path(folder) / f"{run.name}.json"
 
