@@ -22,7 +22,7 @@ from maskdiff_edu.evaluation import load_runs, measure, runs
 from maskdiff_edu.files import write_atomic
 
 RESULTS = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results"
-SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5), "tumour": (0.0, 1.0)}
+SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5)}  # where the masks gained, in the first comparison
 MODELS = ("ddpm", "ipm", "fpm", "fpm-cm")
 N = 30  # patients of each kind
 
