@@ -23,7 +23,7 @@ from maskdiff_edu.files import write_atomic
 
 RESULTS = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results"
 SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5)}  # where the masks gained, in the first comparison
-MODELS = ("ddpm", "ipm", "fpm", "fpm-cm")
+MODELS = ("ddpm", "ipm", "fpm-cm", "fpm")
 N = 30  # patients of each kind
 
 

@@ -1,5 +1,6 @@
 """Hide, noise, denoise: masks, noise and schedules, objectives, the network, sampling."""
 
+from maskdiff_edu.diffusion.corruptions import Cells, CoarseNoise, FineDetail, Foreign
 from maskdiff_edu.diffusion.masks import (
     BROAD_PATCHES,
     FPM,
@@ -48,8 +49,12 @@ __all__ = [
     "ZERO_AFTER_SCALING",
     "ZERO_BEFORE_SCALING",
     "BandSettings",
+    "Cells",
+    "CoarseNoise",
     "Corruption",
     "FPMCutMix",
+    "FineDetail",
+    "Foreign",
     "Octaves",
     "PatchSettings",
     "Schedule",

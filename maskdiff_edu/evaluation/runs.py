@@ -65,7 +65,8 @@ def measure(
     With `on_error` a subject that cannot be used is left out, and its error handed over.
 
     Raises: `SettingsError` for a group's name that no file may hold, `ResultsError` where the file
-    holds a run with other weights, settings or subjects, `Error` where another process is writing it.
+    holds a run with other weights, settings or subjects, `Error` where another process is writing
+    it.
     """
     for group in groups:
         require_name("groups", group)
