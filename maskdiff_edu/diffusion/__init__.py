@@ -1,6 +1,5 @@
 """Hide, noise, denoise: masks, noise and schedules, objectives, the network, sampling."""
 
-from maskdiff_edu.diffusion.corruptions import Cells, CoarseNoise, FineDetail, Foreign
 from maskdiff_edu.diffusion.masks import (
     BROAD_PATCHES,
     FPM,
@@ -49,12 +48,8 @@ __all__ = [
     "ZERO_AFTER_SCALING",
     "ZERO_BEFORE_SCALING",
     "BandSettings",
-    "Cells",
-    "CoarseNoise",
     "Corruption",
     "FPMCutMix",
-    "FineDetail",
-    "Foreign",
     "Octaves",
     "PatchSettings",
     "Schedule",

@@ -18,17 +18,14 @@ from maskdiff_edu.diffusion import (
     PAPER_PATCHES,
     RELEASED_BANDS,
     RELEASED_PATCHES,
-    Cells,
-    CoarseNoise,
     Corruption,
-    FineDetail,
-    Foreign,
     FPMCutMix,
     Schedule,
     fractal_noise,
     gaussian_noise,
     no_corruption,
 )
+from maskdiff_edu.diffusion.corruptions import Cells, CoarseNoise, FineDetail, Foreign
 from maskdiff_edu.diffusion.noise import no_noise
 from maskdiff_edu.diffusion.objectives import Prediction
 from maskdiff_edu.errors import SettingsError, require_number
