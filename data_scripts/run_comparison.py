@@ -5,7 +5,7 @@
     python data_scripts/run_comparison.py --real FOLDER              # real patients, too
     maskdiff-edu compare maskdiff_edu/results/test maskdiff_edu/results/others/phantoms --out table
 
-Follows maskdiff_edu/results/PROTOCOL.md, "Against the others". What is there is not made again, so
+Follows maskdiff_edu/results/PROTOCOL_OTHERS.md. What is there is not made again, so
 an interrupted run goes on, and several machines can share the rows. Trained models lie in
 runs/comparison, the numbers in maskdiff_edu/results/others.
 
