@@ -1,6 +1,6 @@
 """What the shipped models owe to hard borders: the test patients with softer and softer lesions.
 
-    python data_scripts/run_edges.py                # all, about an hour on two cores; resumes
+    python data_scripts/run_edges.py                # all, about half an hour on two cores; resumes
     python data_scripts/run_edges.py --models ddpm  # one of them
 
 Each patient is the one of the frozen test set, its lesions' borders blurred by 0, 0.5, 1 and 1.5
@@ -23,7 +23,7 @@ from maskdiff_edu.files import write_atomic
 
 RESULTS = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results"
 SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5)}  # where the masks gained, in the first comparison
-MODELS = ("ddpm", "ipm", "fpm-cm", "fpm")
+MODELS = ("ddpm", "ipm", "fpm-cm")
 N = 30  # patients of each kind
 
 
