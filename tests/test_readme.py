@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from scope import EVERYTHING
 
+from maskdiff_edu.evaluation import runs
+
 LONGEST = 30  # lines, blank ones apart
 
 # What the program does not print: how well its map finds the tumour, beside brightness alone.
@@ -30,6 +32,26 @@ def test_it_fits_on_one_screen(program: str) -> None:
     lines = [line for line in program.splitlines() if line.strip()]
     assert len(lines) <= LONGEST
     assert max(map(len, lines)) <= 100
+
+
+def test_its_answer_is_what_was_measured(root: Path) -> None:
+    """The table of "Does masking help?", row by row, from the committed runs."""
+    sources = [
+        ("test", "ms"),
+        ("edges", "ms+1"),
+        ("test", "tumour"),
+        ("others/real", "real-glioma"),
+    ]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Does masking help?")[2].partition("##")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    for line, (folder, kind) in zip(lines, sources, strict=True):
+        rows = runs.compare(runs.load_runs(runs.SHIPPED / folder), [kind])[kind]
+        d = rows["fpm-cm"].difference
+        numbers = f"| {rows['ddpm'].n} | {d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}] |"
+        trainings = {len(rows[name].seeds) for name in ("ddpm", "fpm-cm")}
+        words = "three trainings each" if trainings == {3} else "one training"
+        assert line.endswith(numbers) and f"({words})" in line
 
 
 @pytest.mark.slow
