@@ -199,7 +199,10 @@ def test_files_by_others_are_what_was_fetched(root: Path) -> None:
     manager = root / fetch_third_party.WIDGETS / "embed-amd.js"
     assert fetch_third_party.FALLBACK not in manager.read_bytes(), "asks no other host"
     listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
-    folders = [getattr(fetch_third_party, name) for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL")]
+    folders = [
+        getattr(fetch_third_party, name)
+        for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL", "RUNTIME")
+    ]
     files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
     there = {path.relative_to(root).as_posix() for path in files}
     assert there - set(listed) == {f"{fetch_third_party.WIDGETS}/paths.js"}  # our own

@@ -54,8 +54,9 @@ const gains = new Map();
 /** @param {number} h @param {number} w @param {Octaves} octaves */
 function gainOf(h, w, octaves) {
   const key = [h, w, octaves.count, octaves.persistence, octaves.basePeriod].join();
-  if (!gains.has(key)) gains.set(key, octaveSpectrum(h, w, octaves).map(Math.sqrt));
-  return gains.get(key);
+  const gain = gains.get(key) ?? octaveSpectrum(h, w, octaves).map(Math.sqrt);
+  gains.set(key, gain);
+  return gain;
 }
 
 /**
