@@ -2,7 +2,8 @@
 
 The files are committed, so only whoever moves to a newer version runs this. It needs npm for
 `npm pack`, which downloads an archive and runs nothing. Files of Python packages come from the
-environment; the licences of ONNX Runtime need the extra "export". Afterwards third_party.sha256 holds the checksum of every file; a test compares.
+environment; the licences of ONNX Runtime need the extra "export". Afterwards
+third_party.sha256 holds the checksum of every file; a test compares.
 """
 
 import gzip

@@ -70,8 +70,8 @@ function medianStack(values, brain, { n, h, w }, edge) {
 export function gaussianFilter(values, brain, size, sigma) {
   const inside = values.map((v, i) => (brain[i] ? v : 0));
   if (sigma === 0) return inside;
-  const sums = blur(Float64Array.from(inside), size, sigma);
-  const weights = blur(Float64Array.from(brain), size, sigma);
+  const sums = blur(new Float64Array(inside), size, sigma);
+  const weights = blur(new Float64Array(brain), size, sigma);
   return inside.map((_, i) => (brain[i] ? sums[i] / weights[i] : 0));
 }
 

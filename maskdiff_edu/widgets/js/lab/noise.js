@@ -24,7 +24,7 @@ export function drawNoise(kind, h, w, random) {
     case "fractal":
       return colour(normals(random, h * w), h, w);
     case "gaussian":
-      return Float32Array.from(normals(random, h * w));
+      return new Float32Array(normals(random, h * w));
     case "none":
       return new Float32Array(h * w);
   }
@@ -40,12 +40,13 @@ export function drawNoise(kind, h, w, random) {
  * @returns {Float32Array}
  */
 export function colour(white, h, w, octaves = OCTAVES) {
-  const spectrum = fft2({ re: Float64Array.from(white), im: new Float64Array(h * w) }, h, w);
-  gainOf(h, w, octaves).forEach((gain, i) => {
-    spectrum.re[i] *= gain;
-    spectrum.im[i] *= gain;
-  });
-  return Float32Array.from(fft2(spectrum, h, w, true).re); // real: the power is that of -k too
+  const spectrum = fft2({ re: new Float64Array(white), im: new Float64Array(h * w) }, h, w);
+  const gain = gainOf(h, w, octaves);
+  for (let i = 0; i < h * w; i++) {
+    spectrum.re[i] *= gain[i];
+    spectrum.im[i] *= gain[i];
+  }
+  return new Float32Array(fft2(spectrum, h, w, true).re); // real: the power is that of -k too
 }
 
 /** Roots of powers, since every draw of a size takes the same. @type {Map<string, Float64Array>} */

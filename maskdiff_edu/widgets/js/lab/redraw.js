@@ -37,9 +37,9 @@ export async function redraw({ manifest, answer }, { x0, t, draws, seed, noise }
     const xT = addNoise(x0, eps, alphaBar);
     first ??= xT;
     const x0Hat = toX0(manifest.answers, await answer(xT, time), xT, alphaBar);
-    x0Hat.forEach((v, at) => (total[at] += v));
+    for (let at = 0; at < total.length; at++) total[at] += x0Hat[at];
   }
-  const x0Hat = Float32Array.from(total, (v) => v / times.length);
+  const x0Hat = new Float32Array(total.map((v) => v / times.length));
   return { xT: /** @type {Float32Array} */ (first), x0Hat };
 }
 
