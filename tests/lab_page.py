@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from site_visits import Quiet, Server
+from site_visits import Guarded, Quiet, Server
 
 from maskdiff_edu.widgets.lab import copy_lab
 
@@ -33,9 +33,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def served(lab: Path) -> Iterator[str]:
-    server = Server(("127.0.0.1", 0), functools.partial(Strict, directory=lab))
+def serve(folder: Path, handler: type[Quiet]) -> Iterator[str]:
+    server = Server(("127.0.0.1", 0), functools.partial(handler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served(lab: Path) -> Iterator[str]:
+    yield from serve(lab, Strict)
+
+
+@pytest.fixture(scope="module")
+def served_as_the_book(lab: Path) -> Iterator[str]:
+    """Under the policy that the book's pages need, whose figures hold their own scripts."""
+    yield from serve(lab, Guarded)

@@ -35,7 +35,10 @@ CALL = """async ({ given }) => {
 }"""
 MODULES = [
     "maths",
-    *(f"lab/{name}" for name in ("random", "fourier", "noise", "diffusion", "anomaly", "sha256")),
+    *(
+        f"lab/{name}"
+        for name in ("random", "fourier", "noise", "diffusion", "anomaly", "sha256", "brush")
+    ),
 ]
 
 
@@ -229,3 +232,39 @@ def test_scores_at_a_threshold_and_over_all(js: Callable[..., Any], threshold: f
     area, prevalence = metrics.auprc(scores, lesion, brain)
     assert curve["auprc"] == pytest.approx(area, abs=1e-9)
     assert curve["prevalence"] == pytest.approx(prevalence, abs=1e-12)
+
+
+# ---- The brush
+
+
+def test_strokes_are_replayed_and_rubbed_out(js: Callable[..., Any]) -> None:
+    scores, brain = stack(1)
+    discs = [
+        {"tool": "hole", "radius": 4, "points": [[16, 20], [16, 22]]},
+        {"tool": "bright spot", "radius": 2, "points": [[10, 24]]},
+        {"tool": "rub out", "radius": 3, "points": [[16, 20]]},
+        {"tool": "hole", "radius": 5, "points": [[0, 0]]},  # where there is no brain
+    ]
+    given = {"image": scores, "brain": brain, "strokes": discs}
+    found = js("replay(image, brain, strokes, 32, 48)", **given)
+    rows, columns = np.ogrid[:32, :48]
+
+    def disc(row: int, column: int, radius: int) -> np.ndarray:
+        return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+
+    hole = (disc(16, 20, 4) | disc(16, 22, 4)) & ~disc(16, 20, 3)
+    expected = np.where(hole, 0, np.where(disc(10, 24, 2), 0.9, scores[0, 0]))
+    np.testing.assert_allclose(np.reshape(found["painted"], (32, 48)), expected, atol=1e-6)
+    marked = np.reshape(found["marked"], (32, 48)).astype(bool)
+    np.testing.assert_array_equal(marked, (hole | disc(10, 24, 2)) & brain[0, 0].numpy())
+
+
+def test_means_inside_and_outside_what_was_painted(js: Callable[..., Any]) -> None:
+    scores, brain = stack(1)
+    marked = torch.zeros_like(brain)
+    marked[..., 10:20, 10:20] = True
+    marked &= brain
+    found = js("insideAndOutside(v, marked, brain)", v=scores, marked=marked, brain=brain)
+    assert found["inside"] == pytest.approx(scores[marked].mean().item(), abs=1e-6)
+    assert found["outside"] == pytest.approx(scores[brain & ~marked].mean().item(), abs=1e-6)
+    assert found["pixels"] == marked.sum()

@@ -5,11 +5,13 @@ their graphs and manifests lie in `data/models`. Nothing is stored twice: the bo
 classroom's zip and the tests take the files from where they are.
 """
 
+import math
 import shutil
 from pathlib import Path
 
 from maskdiff_edu.training.checkpoints import MODELS, available_models
 
+SIDE = 96  #: of the slices that the shipped graphs take, pixels
 _SCRIPTS = Path(__file__).parent / "js"
 
 
@@ -29,6 +31,18 @@ def lab_files() -> dict[str, Path]:
         **{path.relative_to(_SCRIPTS).as_posix(): path for path in sorted(scripts)},
         **{f"models/{path.name}": path for path in models},
     }
+
+
+def megabytes(name: str) -> int:
+    """What a page loads before a model answers for the first time, rounded up.
+
+    >>> megabytes("fpm-cm")
+    7
+    """
+    files = lab_files()
+    needed = [path for target, path in files.items() if target.endswith((".js", ".packed"))]
+    needed += [path for target, path in files.items() if target.startswith(f"models/{name}.")]
+    return math.ceil(sum(path.stat().st_size for path in needed) / 1e6)
 
 
 def copy_lab(folder: Path) -> None:
