@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 MODELS = available_models()
 START = """async () => {
   const { openLab } = await import("/maskdiff/lab/client.js");
-  window.lab = openLab(new URL("/maskdiff/", location).href);
+  window.lab = openLab({ base: new URL("/maskdiff/", location).href });
   window.floats = (text) => new Float32Array(
     Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 }"""
@@ -235,3 +235,18 @@ def test_what_was_kept_answers_where_the_site_does_not(
     changed("ddpm.manifest.json", None)
     page.visit(served)
     assert page.failure("ddpm") is None
+
+
+def test_a_browser_without_webassembly_is_told_before_anything_is_loaded(open_page: Any) -> None:
+    page = open_page()
+    page.asked.clear()
+    told = page.page.evaluate(
+        """async () => {
+          delete globalThis.WebAssembly;
+          const { openNetwork } = await import("/maskdiff/lab/network.js");
+          try { await openNetwork({ base: new URL("/maskdiff/", location).href }, "ddpm"); }
+          catch (error) { return error.message; }
+        }"""
+    )
+    assert "expected a browser with WebAssembly, got one where it is off" in told
+    assert not any(name.startswith(("ddpm", "ort.wasm")) for name in page.files())

@@ -1,11 +1,15 @@
 """The figure in which a network runs: painted on by mouse and by keys, redrawn, told in words."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browser import Shown
+from lab_page import serve
+from site_visits import Quiet
 
 from maskdiff_edu.brains import cohort_seeds, make_member
 from maskdiff_edu.scans import Slices, to_slices
@@ -33,12 +37,22 @@ def test_slices_of_another_size_and_unknown_models_are_refused(healthy: Slices) 
         LiveModel(healthy.images[35], healthy.brain_masks[35], models=["unknown"], **WORDS)
 
 
-class Live(Shown):
-    """The figure on a site that brings the networks."""
+@pytest.fixture
+def notebook(tmp_path: Path) -> Iterator[str]:
+    """A page of some server of notebooks, which knows nothing of this package."""
+    (tmp_path / "index.html").write_text("<!doctype html><title>A notebook</title>", "utf-8")
+    yield from serve(tmp_path, Quiet)
 
-    def __init__(self, page: Any, figure: LiveModel, address: str) -> None:
-        super().__init__(page, figure, kernel=False, address=address)
-        page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
+
+class Live(Shown):
+    """The figure on a site that brings the networks, or beside a kernel."""
+
+    def __init__(
+        self, page: Any, figure: LiveModel, address: str = "about:blank", kernel: bool = False
+    ) -> None:
+        super().__init__(page, figure, kernel, address)
+        if not kernel:
+            page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
         page.get_by_role("button", name=RUN).click()
         self.wait_for_words("mean of 4 draws")
 
@@ -56,11 +70,23 @@ class Live(Shown):
 
 @pytest.mark.slow
 def test_a_page_without_the_networks_says_so(page: Any, figure: LiveModel) -> None:
+    page.clock.install()
     shown = Shown(page, figure, kernel=False)
     assert "nothing leaves this page" in shown.words
     page.get_by_role("button", name=RUN).click()
+    page.clock.fast_forward(30_000)  # nobody answers
     shown.wait_for(lambda s: "expected a page that brings the networks" in s.words)
     assert page.get_by_role("button", name=RUN).is_enabled()
+
+
+@pytest.mark.slow
+def test_a_notebooks_kernel_brings_the_network(page: Any, figure: LiveModel, notebook: str) -> None:
+    """On a site that brings nothing: scripts, engine and weights come as messages."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    shown = Live(page, figure, notebook, kernel=True)
+    assert shown.wait_for_words("fpm-cm, t = 250, mean of 4 draws")
+    assert {url for url in asked if not url.startswith("blob:")} == {notebook}
 
 
 @pytest.mark.slow

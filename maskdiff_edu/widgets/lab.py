@@ -15,22 +15,30 @@ SIDE = 96  #: of the slices that the shipped graphs take, pixels
 _SCRIPTS = Path(__file__).parent / "js"
 
 
-def lab_files() -> dict[str, Path]:
-    """Every file of the lab: where it goes, below one folder of a site -> where it lies.
+def script_files() -> dict[str, Path]:
+    """The modules and the engine: where each goes, below one folder of a site -> where it lies."""
+    found = [_SCRIPTS / "maths.js", *(p for p in (_SCRIPTS / "lab").rglob("*") if p.is_file())]
+    used = [path for path in sorted(found) if path.suffix in (".js", ".packed")]
+    return {path.relative_to(_SCRIPTS).as_posix(): path for path in used}
 
-    >>> "models/fpm-cm.onnx" in lab_files()
-    True
+
+def model_files(name: str) -> dict[str, Path]:
+    """The same of a shipped model.
+
+    >>> list(model_files("fpm-cm"))[0]
+    'models/fpm-cm.manifest.json'
     """
-    scripts = [_SCRIPTS / "maths.js", *(p for p in (_SCRIPTS / "lab").rglob("*") if p.is_file())]
-    models = [
-        MODELS / f"{name}.{kind}"
-        for name in available_models()
-        for kind in ("manifest.json", "onnx", "safetensors")
-    ]
-    return {
-        **{path.relative_to(_SCRIPTS).as_posix(): path for path in sorted(scripts)},
-        **{f"models/{path.name}": path for path in models},
-    }
+    files = (MODELS / f"{name}.{kind}" for kind in ("manifest.json", "onnx", "safetensors"))
+    return {f"models/{path.name}": path for path in files}
+
+
+def lab_files() -> dict[str, Path]:
+    """All of them, with the licences of what others wrote."""
+    licences = [path for path in (_SCRIPTS / "lab" / "ort").iterdir() if path.suffix != ".js"]
+    files = {path.relative_to(_SCRIPTS).as_posix(): path for path in sorted(licences)}
+    for name in available_models():
+        files |= model_files(name)
+    return files | script_files()
 
 
 def megabytes(name: str) -> int:
@@ -39,9 +47,7 @@ def megabytes(name: str) -> int:
     >>> megabytes("fpm-cm")
     7
     """
-    files = lab_files()
-    needed = [path for target, path in files.items() if target.endswith((".js", ".packed"))]
-    needed += [path for target, path in files.items() if target.startswith(f"models/{name}.")]
+    needed = [*script_files().values(), *model_files(name).values()]
     return math.ceil(sum(path.stat().st_size for path in needed) / 1e6)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from maskdiff_edu.training.checkpoints import available_models
 from maskdiff_edu.widgets.base import Figure, script, styles
 from maskdiff_edu.widgets.explorers import scene
-from maskdiff_edu.widgets.lab import SIDE, megabytes
+from maskdiff_edu.widgets.lab import SIDE, megabytes, model_files, script_files
 
 TIMES = (0, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 999)
 TOOLS = ("bright spot", "dark spot", "hole", "rub out")
@@ -30,8 +30,8 @@ class LiveModel(Figure):
         strokes: what is painted at first: `{"tool": "hole", "radius": 6, "points": [[48, 48]]}`,
             rows and columns in pixels.
 
-    The network is loaded when the reader asks for it, from the site that shows the figure. Raises
-    ValueError for another shape, or a model that does not ship.
+    The network is loaded when the reader asks for it, from the site that shows the figure, or in a
+    notebook from the kernel. Raises ValueError for another shape, or a model that does not ship.
 
     >>> import numpy as np
     >>> figure = LiveModel(
@@ -42,7 +42,7 @@ class LiveModel(Figure):
     ('fpm-cm', 250)
     """
 
-    _esm = script("core", "canvas", "live")
+    _esm = script("core", "canvas", "places", "live")
     _css = styles()
 
     def __init__(
@@ -76,3 +76,13 @@ class LiveModel(Figure):
         value = {"model": models[0], "tool": TOOLS[0], "radius": 6, "t": 250, "draws": 4, "seed": 0}
         value["strokes"] = [dict(stroke) for stroke in strokes]
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value=value)
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
+        """A notebook's page asks for the scripts first, and for each network when it is chosen."""
+        of = message.get("of")
+        if message.get("ask") != "files" or of not in ("scripts", *self.spec["models"]):
+            return
+        files = script_files() if of == "scripts" else model_files(of)
+        contents = [path.read_bytes() for path in files.values()]
+        self.send({"tell": "files", "of": of, "names": list(files)}, buffers=contents)

@@ -4,9 +4,6 @@ const NOISED_PREVIEW = 1; // draws while the brush moves; all of them when it re
 const REST = 250; // milliseconds
 const BAR_TOP = 0.5; // the error at which a bar is full
 
-// Where the lab's files lie on this site: widgets/paths.js says so on the book's pages.
-const labFolder = () => globalThis.maskdiffLab;
-
 async function render({ model, el }) {
   const spec = model.get("spec");
   const { figure, stage, controls: area, say } = shell(el, model);
@@ -33,7 +30,7 @@ async function render({ model, el }) {
   undo.addEventListener("click", () => setStrokes(strokes.value.slice(0, -1)));
   clear.addEventListener("click", () => setStrokes([]));
 
-  let lab = null; // {client, tools}, once the reader asked for it
+  let lab = null; // {client, tools, places}, once the reader asked for it
   let timer = 0;
   let isBusy = false;
   let waiting = null; // what to redraw next: the newest only
@@ -96,6 +93,7 @@ async function render({ model, el }) {
     const name = controls.model.value;
     const { painted, marked } = lab.tools.replay(image, brain, strokes.value, h, w);
     const t = controls.t.value;
+    await lab.places.bring(name);
     await lab.client.open(name, (loaded, total) => say(`Loading \`${name}\`: ${percent(loaded / total)}.`));
     const { xT, x0Hat } = await lab.client.redraw(name, { x0: painted, t, draws, seed: controls.seed.value });
     const redrawn = x0Hat.map((v, i) => (brain[i] ? v : -1));
@@ -117,7 +115,7 @@ async function render({ model, el }) {
     run.disabled = true;
     figure.setAttribute("aria-busy", "true");
     try {
-      lab = await openTools();
+      lab = await openTools(model);
       run.hidden = true;
       draw();
     } catch (error) {
@@ -136,21 +134,14 @@ async function render({ model, el }) {
   };
 }
 
-// The lab's modules, from this page's own site.
-async function openTools() {
-  const folder = labFolder();
-  if (!folder) {
-    throw new Error(
-      "expected a page that brings the networks, as this book's site does, got one without; open " +
-        "this chapter there",
-    );
-  }
-  const base = new URL(folder, document.baseURI).href;
+// The lab's modules, and a worker to ask.
+async function openTools(model) {
+  const places = await findPlaces(model);
   try {
     const names = ["client", "anomaly", "brush"];
-    const found = await Promise.all(names.map((name) => import(`${base}lab/${name}.js`)));
+    const found = await Promise.all(names.map((name) => import(places.at(`lab/${name}.js`))));
     const [{ openLab }, ...tools] = found;
-    return { client: openLab(base), tools: Object.assign({}, ...tools) };
+    return { client: openLab(places), tools: Object.assign({}, ...tools), places };
   } catch (error) {
     throw new Error(
       "expected the network's scripts from this page's site, got none; a page that was opened from " +

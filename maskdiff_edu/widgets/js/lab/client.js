@@ -1,5 +1,7 @@
 // The page's side of the worker: ask, and wait for the answer.
 
+import { addressOf } from "./files.js";
+
 /**
  * @typedef {import("./network.js").Manifest} Manifest
  * @typedef {import("./network.js").OnProgress} OnProgress
@@ -15,10 +17,10 @@
 
 /**
  * A laboratory: one worker, started when first asked and again should it die.
- * @param {string} base address of the lab's folder, which holds lab/ and models/, with a slash
+ * @param {import("./files.js").Places} places
  * @returns {Lab}
  */
-export function openLab(base) {
+export function openLab({ base, addresses = {} }) {
   /** @type {Map<number, Waiting>} */
   const waiting = new Map();
   /** @type {Worker | null} */
@@ -26,7 +28,7 @@ export function openLab(base) {
   let asked = 0;
 
   function start() {
-    const started = new Worker(new URL("lab/worker.js", base), { type: "module" });
+    const started = new Worker(addressOf("lab/worker.js", { base, addresses }), { type: "module" });
     started.onmessage = ({ data }) => hear(waiting, data);
     started.onerror = (event) => {
       event.preventDefault();
@@ -49,7 +51,7 @@ export function openLab(base) {
       const id = ++asked;
       waiting.set(id, { resolve, reject, onProgress });
       worker ??= start();
-      worker.postMessage({ id, ask, name, request, models: new URL("models/", base).href });
+      worker.postMessage({ id, ask, name, request, places: { base, addresses } });
     });
   }
 

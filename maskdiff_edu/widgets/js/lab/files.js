@@ -5,8 +5,21 @@ import { sha256 } from "./sha256.js";
 
 /** @typedef {{ url: string, bytes: number, sha256: string }} Wanted */
 /** @typedef {(loaded: number) => void} OnProgress bytes of this file so far */
+/**
+ * Where the lab's files are: in a folder of the site, with lab/ and models/ in it, or each at an
+ * address of its own.
+ * @typedef {{ base: string, addresses?: Record<string, string> }} Places
+ */
 
 const CACHE = "maskdiff-lab-1";
+
+/**
+ * @param {string} name such as "models/fpm-cm.onnx"
+ * @param {Places} places
+ */
+export function addressOf(name, { base, addresses = {} }) {
+  return addresses[name] ?? new URL(name, base).href;
+}
 
 /**
  * The bytes of a file, from the browser's store or from the site.
@@ -121,7 +134,8 @@ async function whatIsWrong(bytes, wanted) {
 }
 
 // The browser's store may be absent (a page without https), full, or forbidden: then a file is
-// fetched at every visit, and nothing else changes.
+// fetched at every visit, and nothing else changes. What a kernel sent has an address for this
+// visit only, which the store refuses too.
 
 /** @param {Wanted} wanted @param {typeof whatIsWrong} check */
 async function fromStore(wanted, check = whatIsWrong) {

@@ -1,7 +1,7 @@
 // A shipped network, run by ONNX Runtime Web: WebAssembly on one thread, which every site and every
 // browser of today allows.
 
-import { loadFile, loadJson, unpack } from "./files.js";
+import { addressOf, loadFile, loadJson, unpack } from "./files.js";
 import * as ort from "./ort/ort.js";
 
 /**
@@ -29,29 +29,34 @@ import * as ort from "./ort/ort.js";
 const FORMAT = 1; // of the manifest
 /** The engine, as data_scripts/third_party.sha256 has it; a test compares. */
 export const ENGINE = {
-  file: "ort/ort.wasm.packed",
+  file: "lab/ort/ort.wasm.packed",
   bytes: 3652765,
   sha256: "9a202915ab712f2ac4504f9fd8c634d244a11e9f9e734361471a1fe6e7f984c0",
 };
 
 /**
  * Load a network and make it ready.
- * @param {string} models address of the folder of models, ending in a slash
+ * @param {import("./files.js").Places} places
  * @param {string} name such as "fpm-cm"
  * @param {OnProgress} [onProgress]
  * @returns {Promise<Network>}
  * @throws {Error} for a file that is missing or altered, or a browser without WebAssembly
  */
-export async function openNetwork(models, name, onProgress = () => {}) {
-  const manifest = /** @type {Manifest} */ (await loadJson(`${models}${name}.manifest.json`));
+export async function openNetwork(places, name, onProgress = () => {}) {
+  requireWebAssembly();
+  const manifest = /** @type {Manifest} */ (
+    await loadJson(addressOf(`models/${name}.manifest.json`, places))
+  );
   if (manifest.format !== FORMAT) {
     throw new Error(
       `${name}.manifest.json: expected format ${FORMAT}, got ${manifest.format}. Reload the page.`,
     );
   }
   const { graph, weights } = manifest;
-  const files = [graph, weights].map((entry) => ({ ...entry, url: models + entry.file }));
-  const engine = { ...ENGINE, url: new URL(ENGINE.file, import.meta.url).href };
+  const files = [graph, weights].map((entry) => {
+    return { ...entry, url: addressOf(`models/${entry.file}`, places) };
+  });
+  const engine = { ...ENGINE, url: addressOf(ENGINE.file, places) };
   const isStarted = Boolean(ort.env.wasm.wasmBinary);
   const wanted = isStarted ? files : [...files, engine];
   const [graphBytes, weightBytes, packed] = await loadAll(wanted, onProgress);
@@ -63,6 +68,16 @@ export async function openNetwork(models, name, onProgress = () => {}) {
   }));
   const [, , h, w] = manifest.inputs.x_t;
   return { manifest, answer: (xT, t) => run(session, xT, t, h, w) };
+}
+
+/** Before seven megabytes are loaded in vain. */
+function requireWebAssembly() {
+  if (typeof WebAssembly !== "object") {
+    throw new Error(
+      "network: expected a browser with WebAssembly, got one where it is off. Allow it for this " +
+        "page, or use another browser.",
+    );
+  }
 }
 
 /**
@@ -84,12 +99,6 @@ function loadAll(files, onProgress) {
 
 /** All networks share it. @param {Uint8Array<ArrayBuffer>} packed */
 async function startEngine(packed) {
-  if (typeof WebAssembly !== "object") {
-    throw new Error(
-      "network: expected a browser with WebAssembly, got one where it is off. Allow it for this " +
-        "page, or use another browser.",
-    );
-  }
   ort.env.wasm.numThreads = 1; // more need headers that GitHub Pages does not send
   ort.env.logLevel = "error";
   ort.env.wasm.wasmBinary = (await unpack(packed)).buffer;

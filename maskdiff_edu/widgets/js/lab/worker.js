@@ -1,22 +1,21 @@
 // The networks, beside the page: whatever they take, the page stays quick. Messages are
-// {id, ask: "open" | "redraw", models, name, request}; answers {id, progress | result | error}.
+// {id, ask: "open" | "redraw", places, name, request}; answers {id, progress | result | error}.
 
 import { openNetwork } from "./network.js";
 import { redraw } from "./redraw.js";
 
-/** Opened or being opened, by address. @type {Map<string, Promise<import("./network.js").Network>>} */
+/** Opened or being opened, by name. @type {Map<string, Promise<import("./network.js").Network>>} */
 const networks = new Map();
 
 /**
- * @param {string} models
+ * @param {import("./files.js").Places} places
  * @param {string} name
  * @param {import("./network.js").OnProgress} onProgress
  */
-function network(models, name, onProgress) {
-  const key = models + name;
-  const opened = networks.get(key) ?? openNetwork(models, name, onProgress);
-  networks.set(key, opened);
-  opened.catch(() => networks.delete(key)); // so that asking again tries again
+function network(places, name, onProgress) {
+  const opened = networks.get(name) ?? openNetwork(places, name, onProgress);
+  networks.set(name, opened);
+  opened.catch(() => networks.delete(name)); // so that asking again tries again
   return opened;
 }
 
@@ -27,12 +26,12 @@ self.onmessage = ({ data }) => {
   last = last.then(() => answer(data));
 };
 
-/** @param {{ id: number, ask: string, models: string, name: string, request?: any }} message */
-async function answer({ id, ask, models, name, request }) {
+/** @param {{ id: number, ask: string, places: any, name: string, request?: any }} message */
+async function answer({ id, ask, places, name, request }) {
   try {
     const report = (/** @type {number} */ loaded, /** @type {number} */ total) =>
       self.postMessage({ id, progress: { loaded, total } });
-    const opened = await network(models, name, report);
+    const opened = await network(places, name, report);
     const result = ask === "open" ? opened.manifest : await redraw(opened, request);
     self.postMessage({ id, result });
   } catch (error) {
