@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,8 +131,12 @@ def licence_of(modules: Path, name: str) -> str:
 def copy_installed(package: str, wanted: dict[str, str]) -> list[Path]:
     """Copy the wanted files of an installed Python package; return where they went."""
     written = []
+    try:
+        files = distribution(package).files
+    except PackageNotFoundError:
+        sys.exit(f'this needs {package}: .venv/bin/python -m pip install -e ".[book,test,export]"')
     for source, target in wanted.items():
-        [found] = [path for path in distribution(package).files if str(path).endswith(source)]
+        [found] = [path for path in files if str(path).endswith(source)]
         written.append(write(ROOT / target, found.read_binary()))
     return written
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from maskdiff_edu.brains import cohort_seeds, make_member
-from maskdiff_edu.detection import build_method
+from maskdiff_edu.detection import anomaly, build_method
 from maskdiff_edu.diffusion import fractal_noise, reconstruct
 from maskdiff_edu.scans import Slices, to_slices
 from maskdiff_edu.training import available_models
@@ -24,17 +24,29 @@ START = """async () => {
   window.lab = openLab({ base: new URL("/maskdiff/", location).href });
   window.floats = (text) => new Float32Array(
     Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  window.text = (numbers) => btoa(
+    Array.from(new Uint8Array(numbers.buffer), (byte) => String.fromCharCode(byte)).join(""));
 }"""
 REDRAW = """async ({ name, x0, t, draws, noise }) => {
   const request = { x0: floats(x0), t, draws, seed: 0, noise: noise?.map(floats) };
   const { xT, x0Hat } = await lab.redraw(name, request);
-  return [[...xT], [...x0Hat]];
+  return [text(xT), text(x0Hat)];
+}"""
+MAP = """async ({ scan, twin, brain, size, settings }) => {
+  const { postprocess, residual } = await import("/maskdiff/lab/anomaly.js");
+  const scores = residual(floats(scan), floats(twin), settings.residual);
+  const inside = Uint8Array.from(atob(brain), (c) => c.charCodeAt(0));
+  return text(postprocess(scores, inside, size, settings.postprocessing));
 }"""
 FAILURE = "async (name) => { try { await lab.open(name); } catch (e) { return e.message; } }"
 
 
 def coded(values: torch.Tensor) -> str:
     return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
+
+
+def decoded(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.float32).copy()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,7 @@ class Opened:
     def redraw(self, name: str, x_0: torch.Tensor, t: Any, draws: int, noise: Any = None) -> Any:
         given = {"name": name, "x0": coded(x_0), "t": t, "draws": draws}
         given["noise"] = noise and [coded(field) for field in noise]
-        return [np.array(v, np.float32) for v in self.page.evaluate(REDRAW, given)]
+        return [decoded(text) for text in self.page.evaluate(REDRAW, given)]
 
     def failure(self, name: str) -> str:
         return self.page.evaluate(FAILURE, name)
@@ -96,16 +108,29 @@ def dealt(fields: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_redrawn_slices_are_pytorchs(open_page: Any, patient: Slices, name: str) -> None:
-    """Twenty slices, one draw each; then one as the model's card says."""
+    """Twenty slices, one draw each, and their map; then one as the model's card says."""
     page, detector = open_page(), build_method(name).detector
     generator = torch.Generator().manual_seed(0)
     middle = len(patient.images) // 2
-    for i in range(middle - 10, middle + 10):
-        x_0 = patient.images[i : i + 1]
+    rows = slice(middle - 10, middle + 10)
+    pairs = []
+    for x_0 in patient.images[rows].split(1):
         eps = fractal_noise((1, 1, 96, 96), generator=generator)[0, 0]
         _, found = page.redraw(name, x_0, 250, 1, [eps])
         expected = reconstruct(detector.model, x_0, 250, detector.schedule, noise=dealt([eps]))
         np.testing.assert_allclose(found, expected.ravel(), atol=1e-4)
+        pairs.append((torch.from_numpy(found).reshape(x_0.shape), expected))
+
+    in_page, in_pytorch = (torch.cat(twins) for twins in zip(*pairs, strict=True))
+    scans, brain, settings = patient.images[rows], patient.brain_masks[rows], detector.settings
+    shown = {"scan": scans, "twin": in_page, "brain": brain.to(torch.uint8)}
+    given: dict[str, Any] = {name: coded(values) for name, values in shown.items()}
+    given |= {"size": {"n": 20, "h": 96, "w": 96}, "settings": settings.as_json()}
+    found = decoded(page.page.evaluate(MAP, given))
+    values = anomaly.residual(scans, in_pytorch, settings.residual)
+    expected = anomaly.postprocess(values, brain, settings.postprocessing)
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(found, expected.ravel(), atol=1e-4)
 
     times = [t for t in detector.settings.times for _ in range(detector.settings.draws)]
     fields = [*fractal_noise((len(times), 1, 96, 96), generator=generator)[:, 0]]

@@ -138,6 +138,17 @@ def test_keys_paint_and_another_network_answers(
 
 
 @pytest.mark.slow
+def test_axe_finds_nothing_serious(
+    page: Any, figure: LiveModel, served_as_the_book: str, root: Path
+) -> None:
+    Live(page, figure, served_as_the_book)
+    page.add_script_tag(content=(root / "tests" / "axe" / "axe.min.js").read_text("utf-8"))
+    found = page.evaluate("axe.run('figure.maskdiff').then((r) => r.violations)")
+    serious = [f["id"] for f in found if f["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+@pytest.mark.slow
 def test_a_figure_can_begin_with_something_painted(
     page: Any, healthy: Slices, served_as_the_book: str
 ) -> None:
