@@ -80,7 +80,7 @@ class LiveModel(Figure):
 
     def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
         """A notebook's page asks for the scripts first, and for each network when it is chosen."""
-        of = message.get("of")
+        of = str(message.get("of"))
         if message.get("ask") != "files" or of not in ("scripts", *self.spec["models"]):
             return
         files = script_files() if of == "scripts" else model_files(of)
