@@ -5,7 +5,7 @@
     python data_scripts/run_comparison.py --real FOLDER              # real patients, too
     maskdiff-edu compare maskdiff_edu/results/test maskdiff_edu/results/others/phantoms --out table
 
-Follows maskdiff_edu/results/PROTOCOL.md, "Against the others". What is there is not made again, so
+Follows maskdiff_edu/results/PROTOCOL_OTHERS.md. What is there is not made again, so
 an interrupted run goes on, and several machines can share the rows. Trained models lie in
 runs/comparison, the numbers in maskdiff_edu/results/others.
 
@@ -151,14 +151,14 @@ def without_network(name: str) -> Method:
 
 def real_patients(folder: Path) -> dict[str, list[Load]]:
     """Gliomas and MS, by name."""
-    groups: dict[str, list[Load]] = {"real glioma": [], "real ms": []}
+    groups: dict[str, list[Load]] = {"real-glioma": [], "real-ms": []}
     for mask in sorted(folder.glob("**/lesion_mask.nii.gz")):
         if mask.parent.name == SAME_PATIENT:
             continue
         brain = mask.with_name("brain_mask.nii.gz")
         name = "-".join(mask.parent.relative_to(folder).parts)
         files = (mask.with_name("T2.nii.gz"), brain if brain.exists() else None, mask)
-        kind = "real glioma" if "glioma" in name else "real ms"
+        kind = "real-glioma" if "glioma" in name else "real-ms"
         groups[kind].append(partial(load_as, name, files))
     return groups
 

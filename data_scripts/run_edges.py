@@ -22,8 +22,8 @@ from maskdiff_edu.evaluation import load_runs, measure, runs
 from maskdiff_edu.files import write_atomic
 
 RESULTS = Path(__file__).resolve().parent.parent / "maskdiff_edu" / "results"
-SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5), "tumour": (0.0, 1.0)}
-MODELS = ("ddpm", "ipm", "fpm", "fpm-cm")
+SPREADS = {"ms": (0.0, 0.5, 1.0, 1.5)}  # where the masks gained, in the first comparison
+MODELS = ("ddpm", "ipm", "fpm-cm", "fpm")
 N = 30  # patients of each kind
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     arguments = parser.parse_args()
     groups = {
-        f"{kind} +{spread:g}": [
+        f"{kind}+{spread:g}": [
             partial(patient, seed, kind, spread) for seed in cohort_seeds("test", kind, N)
         ]
         for kind, spreads in SPREADS.items()

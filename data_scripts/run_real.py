@@ -8,11 +8,14 @@
 `people` asks whether masking helps where nothing about the brains is made: it trains a DDPM and a
 masked one on the "train" slices (registered to MNI152, 1 mm, 8 bit), paints lesions into the
 others, chooses t and filter on "val" and compares the two on "test". On T1 lesions are dark, so
-the residual is what is *darker* than the reconstruction. Results: maskdiff_edu/results/real.
+the residual is what is *darker* than the reconstruction. The lesions of "test" are painted with
+hard borders, which are those of the patches that the masked one learned from, and with softer ones.
+Results: maskdiff_edu/results/real; groups that a file there lacks are measured and added.
 """
 
 import argparse
 import csv
+import json
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -20,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy import ndimage
 from tqdm import tqdm
 
 from maskdiff_edu.brains import atlas, fields
@@ -42,6 +46,7 @@ HEIGHT = 48  # of the slices in the atlas, where the ventricles' bodies are seen
 FIRST_ROW, FIRST_COLUMN = 20, 2  # of a 1 mm slice, that lie in the atlas's voxel (0, 0)
 METHODS = ("ddpm", "fpm-cm")
 KINDS = ("tumour", "ms")
+SPREADS = (0.0, 0.5, 1.0, 1.5)  # blur of the painted borders, standard deviation in pixels of 2 mm
 LESION_SEED = 20_000  # plus the person's number in the list
 
 
@@ -91,10 +96,11 @@ def load_people(folder: Path, split: str) -> People:
     return People(torch.from_numpy(stack), torch.from_numpy(brain).expand(stack.shape))
 
 
-def add_lesions(people: People, kind: str) -> list[Slices]:
+def add_lesions(people: People, kind: str, spread: float = 0.0) -> list[Slices]:
     """One patient a person: a slice with lesions between grey matter and fluid in brightness.
 
-    "tumour": one of 9 to 20 mm radius; "ms": two to seven of 3 to 7 mm in the white matter.
+    "tumour": one of 9 to 20 mm radius; "ms": two to seven of 3 to 7 mm in the white matter. Their
+    borders are blurred by `spread` pixels; places, shapes, brightness and masks stay the same.
     """
     maps = atlas.load_atlas()
     grey, white, fluid = (m[:, :, HEIGHT].T for m in (maps.gm, maps.wm, maps.csf))
@@ -116,7 +122,9 @@ def add_lesions(people: People, kind: str) -> list[Slices]:
             core = (distance + rough < 1) & brain_mask
             texture = 0.1 * fields.smooth_field(rng, image.shape, 3)
             level = level_grey + rng.uniform(0.3, 0.75) * (level_fluid - level_grey)
-            image = np.where(core, level + texture * (level_grey - level_fluid), image)
+            painted = level + texture * (level_grey - level_fluid)
+            share = np.where(brain_mask, ndimage.gaussian_filter(core.astype(float), spread), 0)
+            image = np.where(share > 0, image + share * (painted - image), image)
             lesion |= core
         image = intensity.normalise_image(image, brain_mask)
         image, inside, lesion = (
@@ -131,10 +139,14 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
     pool, grid = load_people(folder, "train"), Grid()
     unseen = load_people(folder, "test")
     chosen_on = add_lesions(load_people(folder, "val"), "tumour")
-    tested = {kind: add_lesions(unseen, kind) for kind in KINDS}
+    tested = {
+        f"{kind}+{spread:g}" if spread else kind: (kind, spread)
+        for kind, spread in product(KINDS, SPREADS)
+    }
     for seed, name in product(seeds, METHODS):
         path = RESULTS / "people" / f"{name}-seed{seed}.json"
-        if path.exists():
+        measured = json.loads(path.read_text())["groups"] if path.exists() else {}
+        if measured.keys() == tested.keys():
             continue
         config = replace(PRESETS[name], seed=seed)
         out = TRAINED / "people" / f"{name}-seed{seed}"
@@ -143,7 +155,7 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
             fit(config, pool, out=Saving(out, resume=True), about=about)
         detector = build_method(out / MODEL, precision="auto").detector
         first = RESULTS / "people" / f"{name}-seed0.json"
-        if seed:  # as chosen for the first seed
+        if seed or measured:  # as chosen for the first seed
             chosen = Used.from_json(load_run(first).about["chosen"], f"{first}: chosen")
         else:
             chosen = choose(detector, chosen_on, grid)
@@ -155,8 +167,9 @@ def compare_people(folder: Path, seeds: list[int]) -> None:
             "train": asdict(config),
             "chosen": chosen.as_json(),
             "groups": {
-                kind: measure_all(detector, patients, chosen).as_json()
-                for kind, patients in tested.items()
+                group: measured.get(group)
+                or measure_all(detector, add_lesions(unseen, *how), chosen).as_json()
+                for group, how in tested.items()
             },
             "healthy_error": {
                 "train": healthy_error(used, pool, len(unseen.images)),

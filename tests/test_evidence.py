@@ -184,6 +184,20 @@ def test_painted_lesions_are_marked_and_lie_in_the_brain(real_people, people_fol
     assert first.images[0, 0][lesion].mean() < people.images[0, 0][inside].mean(), "dark on T1"
 
 
+def test_softer_lesions_are_the_same_ones_with_wider_borders(real_people, people_folder):
+    people = real_people.load_people(people_folder, "test")
+    hard, soft = (real_people.add_lesions(people, "ms", spread)[0] for spread in (0.0, 1.0))
+    assert torch.equal(hard.lesion_masks, soft.lesion_masks)
+
+    def steepest(patient):
+        change = (patient.images - people.images[:1])[0, 0]
+        return (change[1:] - change[:-1]).abs().max()
+
+    assert steepest(soft) < 0.7 * steepest(hard)
+    outside = ~hard.brain_masks
+    assert torch.equal(soft.images[outside], people.images[:1][outside])
+
+
 def test_what_is_darker_than_the_reconstruction_is_found(real_people, people_folder):
     people = real_people.load_people(people_folder, "test")
     [lesioned, _] = real_people.add_lesions(people, "tumour")

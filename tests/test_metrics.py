@@ -27,6 +27,7 @@ from maskdiff_edu.detection import (
     paired_difference,
     pooled,
 )
+from maskdiff_edu.detection.metrics import difference_over_seeds
 
 SHAPE = (4, 20, 25)
 
@@ -245,3 +246,62 @@ def test_other_errors_say_what_was_got():
             bootstrap(values)
     with pytest.raises(ValueError, match="one shape"):
         paired_difference([1, 2, 3], [1, 2])
+
+
+# --- differences over subjects and trainings ------------------------------------------------------
+
+
+def test_with_one_training_each_the_interval_is_the_paired_ones():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.5, 0.1, (2, 1, 30))
+    found, paired = difference_over_seeds(a, b), paired_difference(a[0], b[0])
+    assert found.value == pytest.approx(paired.difference)
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high), abs=0.004)
+
+
+def test_trainings_that_differ_widen_the_interval_and_subjects_they_share_do_not():
+    rng = np.random.default_rng(1)
+    easy = rng.normal(0.5, 0.2, 40)  # for both methods alike
+    alike = difference_over_seeds(np.tile(easy + 0.05, (3, 1)), np.tile(easy, (3, 1)))
+    assert (alike.low, alike.high) == pytest.approx((0.05, 0.05))
+    luck = np.array([[-0.06], [0.0], [0.06]])
+    spread = difference_over_seeds(easy + 0.05 + luck, easy - luck)
+    assert spread.low < 0 < 0.1 < spread.high
+
+
+def test_a_stricter_level_gives_a_wider_interval():
+    a, b = np.random.default_rng(2).normal(0, 1, (2, 3, 20))
+    plain, strict = (difference_over_seeds(a, b, level=level) for level in (0.95, 0.995))
+    assert strict.low < plain.low < plain.high < strict.high
+    assert difference_over_seeds(a, b) == plain
+
+
+def test_how_often_the_interval_holds_the_truth():
+    """Simulated: effects of subjects, trainings, and both; three trainings are few, as it says."""
+    rng = np.random.default_rng(3)
+    held = {3: 0, 12: 0}
+    for seeds in held:
+        for trial in range(200):
+            subjects = rng.normal(0, 0.2, 30)  # shared
+            a, b = (
+                subjects + rng.normal(0, 0.02, (seeds, 1)) + rng.normal(0, 0.05, (seeds, 30))
+                for _ in range(2)
+            )
+            found = difference_over_seeds(a + 0.03, b, seed=trial, n_resamples=400)
+            held[seeds] += found.low <= 0.03 <= found.high
+    assert held[3] / 200 > 0.8
+    assert held[12] / 200 > 0.9 and held[12] >= held[3]
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ([1.0, 2.0], [1.0, 2.0]),
+        ([[1.0, 2.0]], [[1.0, 2.0, 3.0]]),
+        ([[1.0]], [[1.0]]),
+        ([[1.0, np.nan]], [[1.0, 2.0]]),
+    ],
+)
+def test_differences_over_seeds_need_the_same_finite_subjects(a, b):
+    with pytest.raises(ValueError, match="a, b: expected"):
+        difference_over_seeds(a, b)

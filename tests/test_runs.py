@@ -140,7 +140,9 @@ def test_a_comparison_averages_over_seeds_and_pairs_the_subjects():
     assert rows["fpm-cm"].seeds == pytest.approx([0.6, 0.775])
     assert rows["fpm-cm"].ci == metrics.bootstrap(mean)[1:]
     assert rows["fpm-cm"].difference == metrics.paired_difference(mean, ddpm)
-    assert rows["ddpm"].difference is None
+    assert rows["ddpm"].difference is None and rows["ddpm"].corrected is None
+    over_seeds = metrics.difference_over_seeds(better, [ddpm], level=1 - 0.05 / 3)
+    assert rows["fpm-cm"].corrected == over_seeds[1:]  # three rows beside the reference
     assert rows["intensity"].value == pytest.approx(0.1)
     table = runs.as_table({"ms": rows})
     assert f"| ms | fpm-cm | 2 | {mean.mean():.3f} |" in table
@@ -361,3 +363,12 @@ def test_groups_without_subjects_and_methods_without_a_network_are_refused():
         ScanError, match="s0: expected a lesion in the brain to choose by, got none"
     ):
         choose_settings(build_method("fpm-cm", device="cpu"), loads(1, ill=False))
+
+
+def test_a_group_that_could_not_be_read_back_is_refused_before_anything_is_measured(tmp_path):
+    def load():
+        raise AssertionError("measured")
+
+    with pytest.raises(SettingsError, match="groups: expected a name"):
+        runs.measure(tmp_path, build_method("intensity"), {"with spaces": [load]})
+    assert not list(tmp_path.iterdir())

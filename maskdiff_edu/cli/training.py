@@ -47,7 +47,7 @@ def train(
     hides nothing and noises one box. ddpm-gaussian has white noise, and with -all-t the network
     learns every t. Other methods, to compare with: ae, vae and svae are autoencoders, dae takes
     coarse noise away, riad draws the cells of a grid from one another, disyre-lite takes foreign
-    texture away, itermask-lite draws a brain from its fine detail. A dry run takes about 20 seconds.
+    texture away, itermask-lite draws a brain from its fine detail. A dry run takes 20 seconds.
 
     **Examples**
 

@@ -257,6 +257,42 @@ def paired_difference(
     return PairedDifference(mean, low, high, float(flips.pvalue))
 
 
+def difference_over_seeds(
+    a: ArrayLike, b: ArrayLike, *, level: float = 0.95, seed: int = 0, n_resamples: int = 5000
+) -> Interval:
+    """Mean of a - b with an interval over subjects *and* trainings.
+
+    Both are (seeds, n): one row a training, one column a subject, the same subjects in both; the
+    numbers of trainings may differ. Every resample draws subjects, the same for both, and the
+    trainings of each. With few trainings the interval is too narrow: of three, one draw in nine
+    takes the same one three times. With one training it says nothing about others.
+
+    level: of the interval; for the difference of one row among m, 1 - 0.05 / m (Bonferroni).
+    Raises: ValueError for other shapes, NaN, or fewer than two subjects.
+
+    >>> difference_over_seeds([[2.0, 4.0]], [[1.0, 3.0], [1.0, 3.0]])
+    Interval(value=1.0, low=1.0, high=1.0)
+    """
+    a, b = (np.asarray(values, float) for values in (a, b))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a.shape[1] < 2:
+        raise ValueError(
+            "a, b: expected (seeds, n) with the same n >= 2 subjects, got shapes "
+            f"{a.shape} and {b.shape}"
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("a, b: expected finite numbers, got NaN or infinity")
+    rng = np.random.default_rng(seed)
+    subjects = rng.integers(a.shape[1], size=(n_resamples, a.shape[1]))
+
+    def resampled(values: np.ndarray) -> np.ndarray:
+        chosen = rng.integers(len(values), size=(n_resamples, len(values)))
+        by_subject = values[chosen].mean(axis=1)  # (n_resamples, n)
+        return np.take_along_axis(by_subject, subjects, axis=1).mean(axis=1)
+
+    low, high = np.quantile(resampled(a) - resampled(b), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(a.mean() - b.mean()), float(low), float(high))
+
+
 def _curve(
     scores: ArrayLike, lesion_mask: ArrayLike, brain_mask: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class UNetConfig:
     groups: int = 32  #: groups of each group norm; divides every width
     code: Code = "none"  #: what alone leads up, instead of skips
     code_size: int = 128  #: numbers of a dense code, channels of a spatial one
-    code_is_random: bool = False  #: a draw from a normal distribution: a variational autoencoder
+    code_is_random: bool = False  #: drawn from a normal distribution, as a VAE's
     side: int = 96  #: of the slices, which a dense code has to know
 
     def __post_init__(self) -> None:

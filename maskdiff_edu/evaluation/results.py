@@ -190,6 +190,8 @@ class Row(Record):
     n: int  #: subjects
     difference: PairedDifference | None  #: to the reference, over the same subjects
     prevalence: float  #: mean over subjects
+    #: Of the difference, over subjects and trainings, corrected for the number of methods.
+    corrected: tuple[float, float] | None = None
 
 
 def _check_values(run: Run) -> None:

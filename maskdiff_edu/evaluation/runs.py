@@ -20,7 +20,7 @@ import torch
 
 from maskdiff_edu.detection import Method, metrics
 from maskdiff_edu.detection.models import BASELINES, weights_path
-from maskdiff_edu.errors import ResultsError, SettingsError
+from maskdiff_edu.errors import ResultsError, SettingsError, require_name
 from maskdiff_edu.evaluation.groups import (
     Load,
     auroc_volume,
@@ -64,9 +64,12 @@ def measure(
 
     With `on_error` a subject that cannot be used is left out, and its error handed over.
 
-    Raises: `ResultsError` where the file holds a run with other weights, settings or subjects,
-    `Error` where another process is writing it.
+    Raises: `SettingsError` for a group's name that no file may hold, `ResultsError` where the file
+    holds a run with other weights, settings or subjects, `Error` where another process is writing
+    it.
     """
+    for group in groups:
+        require_name("groups", group)
     run = replace(identify(method), fpr=fpr, n_controls=len(controls), about=dict(about or {}))
     path = Path(folder) / f"{run.name}.json"
 
@@ -155,7 +158,9 @@ def compare(
     """Methods side by side: {kind: {method: row}}, by one of `METRICS`.
 
     A row has the method's mean and, where there are two subjects or more, intervals. Differences
-    are paired, to `reference`; by default to `REFERENCE` where that was measured. `kinds`: by
+    are paired, to `reference`; by default to `REFERENCE` where that was measured. Beside the plain
+    95 % interval over subjects stands one over subjects and trainings, corrected for the number of
+    rows. `kinds`: by
     default all that any run has. The intensity baselines are rows of their own, but not for "dice":
     they have no threshold.
 
@@ -178,16 +183,18 @@ def compare(
 
 def as_table(compared: Mapping[str, Mapping[str, Row]]) -> str:
     """A comparison as a Markdown table, one row a lesion kind and method."""
-    lines = ["| lesion | method | seeds | value | 95 % interval | minus reference | prevalence |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    heads = "lesion | method | seeds | value | 95 % interval | minus reference | corrected"
+    lines = [f"| {heads} | prevalence |", "|---|---|---|---|---|---|---|---|"]
     for kind, rows in compared.items():
         for name, row in rows.items():
             d = row.difference
             beside = "" if d is None else f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
             interval = "" if row.ci is None else f"[{row.ci[0]:.3f}, {row.ci[1]:.3f}]"
+            c = row.corrected
+            corrected = "" if c is None else f"[{c[0]:+.3f}, {c[1]:+.3f}]"
             lines.append(
                 f"| {kind} | {name} | {len(row.seeds)} | {row.value:.3f} | "
-                f"{interval} | {beside} | {row.prevalence:.4f} |"
+                f"{interval} | {beside} | {corrected} | {row.prevalence:.4f} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -197,14 +204,17 @@ def _compare_kind(runs: Sequence[Run], kind: str, reference: str, metric: str) -
     by_method, prevalence = _values_by_method(runs, kind, metric)
     order = [*BASELINES, reference, *sorted(by_method.keys() - {*BASELINES, reference})]
     means = {name: np.mean(by_method[name], axis=0) for name in order if name in by_method}
+    level = 1 - 0.05 / max(1, len(means.keys() - {reference}))  # Bonferroni
     rows = {}
     for name, values in means.items():
         mean = Mean.over(values)
-        difference = None
+        difference = corrected = None
         if reference in means and name != reference and len(values) > 1:
             difference = metrics.paired_difference(values, means[reference])
+            both = (by_method[name], by_method[reference])
+            corrected = metrics.difference_over_seeds(*both, level=level)[1:]
         seeds = tuple(float(seed.mean()) for seed in by_method[name])
-        rows[name] = Row(mean.value, mean.ci, seeds, len(values), difference, prevalence)
+        rows[name] = Row(mean.value, mean.ci, seeds, len(values), difference, prevalence, corrected)
     return rows
 
 

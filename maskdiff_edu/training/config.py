@@ -126,9 +126,9 @@ _RANGES = {  # of each number, both ends included: a card may come from anyone
 }
 _OF_THE_POOL = {"n_subjects", "contrast"}  # settings of before, now the pool's own
 
-#: One pass without noise: the slice, as corrupted, goes in at t = 0.
+# One pass without noise: the slice, as corrupted, goes in at t = 0.
 _ONE_PASS = TrainConfig(corruption="none", noise="none", t_min=0, t_max=0)
-#: The diffusion of the paper: every t, linear betas.
+# The diffusion of the paper: every t, linear betas.
 _PAPERS = TrainConfig(corruption="none", schedule="linear", t_min=0, t_max=999)
 
 #: Trainings by name.
