@@ -2,9 +2,11 @@
 
 The files are committed, so only whoever moves to a newer version runs this. It needs npm for
 `npm pack`, which downloads an archive and runs nothing. Files of Python packages come from the
-environment. Afterwards third_party.sha256 holds the checksum of every file; a test compares.
+environment; the licences of ONNX Runtime need the extra "export". Afterwards
+third_party.sha256 holds the checksum of every file; a test compares.
 """
 
+import gzip
 import hashlib
 import json
 import re
@@ -12,13 +14,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUMS = ROOT / "data_scripts" / "third_party.sha256"
 WIDGETS, MATHJAX, AXE = "book/_static/widgets", "book/_static/mathjax", "tests/axe"
 REVEAL = "book/_static/reveal"
+RUNTIME = "maskdiff_edu/widgets/js/lab/ort"  # in the package, for notebooks too
 
 # npm package -> {file, or folder ending in a slash, inside the package: where it goes}
 NPM = {
@@ -37,6 +40,13 @@ NPM = {
         "plugin/notes/notes.js": f"{REVEAL}/notes.js",
         "LICENSE": f"{REVEAL}/LICENSE",
     },
+    # One file of script, for one thread. The engine is kept compressed, since a server may not
+    # compress it by itself: 3.7 MB instead of 14.2 in the package and over the wire. It is not
+    # called .gz, which some servers tell the browser to unpack.
+    "onnxruntime-web@1.30.0": {
+        "dist/ort.wasm.bundle.min.mjs": f"{RUNTIME}/ort.js",
+        "dist/ort-wasm-simd-threaded.wasm": f"{RUNTIME}/ort.wasm.packed",
+    },
     "axe-core@4.14.1": {
         "axe.min.js": f"{AXE}/axe.min.js",
         "LICENSE": f"{AXE}/LICENSE",
@@ -51,6 +61,11 @@ INSTALLED = {
     },
     # The widget manager is part of ipywidgets' repository; its own archive holds no licence.
     "ipywidgets": {"licenses/LICENSE": f"{WIDGETS}/LICENSE-html-manager"},
+    # The same of ONNX Runtime, and of what its engine is made of.
+    "onnxruntime": {
+        "onnxruntime/LICENSE": f"{RUNTIME}/LICENSE",
+        "onnxruntime/ThirdPartyNotices.txt": f"{RUNTIME}/ThirdPartyNotices.txt",
+    },
 }
 
 # Where the widget manager would look for a script that the page does not bring: another host.
@@ -66,7 +81,7 @@ def cut_fallback(path: Path) -> None:
 
 
 def fetch_npm(package: str, wanted: dict[str, str]) -> list[Path]:
-    """Copy the wanted files of an npm package; return where they went."""
+    """Copy the wanted files of an npm package; return where they went. Some go compressed."""
     written = []
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
@@ -78,7 +93,10 @@ def fetch_npm(package: str, wanted: dict[str, str]) -> list[Path]:
                     is_in_folder = source.endswith("/") and inside.startswith(source)
                     if inside == source or is_in_folder:
                         path = ROOT / (target + inside[len(source) :])
-                        written.append(write(path, tar.extractfile(member).read()))
+                        content = tar.extractfile(member).read()
+                        if path.suffix == ".packed":
+                            content = gzip.compress(content, mtime=0)  # the same bytes again
+                        written.append(write(path, content))
     return written
 
 
@@ -113,8 +131,12 @@ def licence_of(modules: Path, name: str) -> str:
 def copy_installed(package: str, wanted: dict[str, str]) -> list[Path]:
     """Copy the wanted files of an installed Python package; return where they went."""
     written = []
+    try:
+        files = distribution(package).files
+    except PackageNotFoundError:
+        sys.exit(f'this needs {package}: .venv/bin/python -m pip install -e ".[book,test,export]"')
     for source, target in wanted.items():
-        [found] = [path for path in distribution(package).files if str(path).endswith(source)]
+        [found] = [path for path in files if str(path).endswith(source)]
         written.append(write(ROOT / target, found.read_binary()))
     return written
 

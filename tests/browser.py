@@ -82,11 +82,13 @@ def open_browser() -> Iterator[Any]:
 
 
 class Shown:
-    """One figure on an empty page."""
+    """One figure on an empty page, or on one of a site."""
 
-    def __init__(self, page: Any, figure: Figure, kernel: bool) -> None:
+    def __init__(
+        self, page: Any, figure: Figure, kernel: bool, address: str = "about:blank"
+    ) -> None:
         self.page, self.figure = page, figure
-        page.goto("about:blank")
+        page.goto(address)
         if kernel:
             page.expose_function("toKernel", self._from_page)
             figure.send = self._to_page  # what ipywidgets would send over the wire

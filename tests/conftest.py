@@ -16,6 +16,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from browser import open_browser
 from hypothesis import settings
+from lab_page import lab, served, served_as_the_book  # noqa: F401 (fixtures)
 from site_build import build_site
 from site_visits import address, chapter, visit  # noqa: F401 (fixtures)
 from xdist.scheduler import LoadFileScheduling

@@ -574,7 +574,7 @@ def stand_in(seed, cohort, contrast):
 
 def test_help_gives_examples():
     assert "score" in run("--help").stdout
-    for command in ("score", "demo", "phantom", "train", "choose", "evaluate", "compare"):
+    for command in ("score", "demo", "phantom", "train", "choose", "evaluate", "compare", "export"):
         assert f"maskdiff-edu {command}" in run(command, "--help").stdout
 
 

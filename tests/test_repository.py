@@ -145,7 +145,11 @@ def test_make_installs_nothing_without_its_hash(root: Path) -> None:
 
 
 def test_lock_holds_every_direct_dependency(root: Path, project: dict) -> None:
-    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "lock"]
+    # What `make` does not install: only whoever chooses versions or exports a network needs it.
+    others = ("lock", "export")
+    extras = [
+        lines for name, lines in project["optional-dependencies"].items() if name not in others
+    ]
     direct = [*project["dependencies"], *(line for extra in extras for line in extra)]
     names = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in direct}
     locked = set(re.findall(r"^([\w-]+)==", read(root / "requirements.lock"), re.MULTILINE))
@@ -153,15 +157,24 @@ def test_lock_holds_every_direct_dependency(root: Path, project: dict) -> None:
 
 
 def test_library_imports_only_its_runtime_dependencies(root: Path, project: dict) -> None:
-    """A module that imports a test or book package fails only on the user's machine."""
+    """A module that imports a test or book package fails only on the user's machine.
+
+    One asks for an extra, and says so where that is missing.
+    """
+    optional = {"detection/export.py": project["optional-dependencies"]["export"]}
+    extra = {
+        path: {re.match(r"\w+", line)[0] for line in lines} for path, lines in optional.items()
+    }
+    package = root / "maskdiff_edu"
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in project["dependencies"]}
     allowed = declared | {"maskdiff_edu"} | ({"PIL"} if "pillow" in declared else set())
     imports = re.compile(r"^\s*(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
     foreign = {
         f"{path.name}: {name}"
-        for path in root.glob("maskdiff_edu/**/*.py")
+        for path in package.rglob("*.py")
         for name in imports.findall(read(path))
         if name not in allowed | sys.stdlib_module_names
+        and name not in extra.get(path.relative_to(package).as_posix(), ())
     }
     assert foreign == set()
 
@@ -186,7 +199,10 @@ def test_files_by_others_are_what_was_fetched(root: Path) -> None:
     manager = root / fetch_third_party.WIDGETS / "embed-amd.js"
     assert fetch_third_party.FALLBACK not in manager.read_bytes(), "asks no other host"
     listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
-    folders = [getattr(fetch_third_party, name) for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL")]
+    folders = [
+        getattr(fetch_third_party, name)
+        for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL", "RUNTIME")
+    ]
     files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
     there = {path.relative_to(root).as_posix() for path in files}
     assert there - set(listed) == {f"{fetch_third_party.WIDGETS}/paths.js"}  # our own

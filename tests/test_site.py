@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from site_visits import DESK, FIGURES, PHONE, Visit
 
+from maskdiff_edu.widgets.lab import lab_files
+
 pytestmark = pytest.mark.slow
 
 QUESTIONS = f"{FIGURES}:has(form)"
@@ -148,6 +150,12 @@ def test_the_book_has_questions(chapter: Visit) -> None:
 def test_the_book_has_living_figures(chapter: Visit) -> None:
     """So that the tests above cannot pass because nothing was there."""
     assert chapter.figures.count() >= 2
+
+
+def test_site_brings_the_networks(html: Path) -> None:
+    folder = html / "_static" / "maskdiff"
+    for name, path in lab_files().items():
+        assert (folder / name).read_bytes() == path.read_bytes()
 
 
 def test_figures_live_without_a_server(browser: Any, html: Path) -> None:

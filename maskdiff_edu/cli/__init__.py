@@ -11,6 +11,7 @@ import typer
 
 from maskdiff_edu.cli.course import grade, leaderboard
 from maskdiff_edu.cli.evaluation import choose, compare, evaluate, info
+from maskdiff_edu.cli.export import export
 from maskdiff_edu.cli.scans import demo, phantom, score
 from maskdiff_edu.cli.training import adapt, train
 
@@ -35,7 +36,7 @@ def draw_into_files() -> None:
 
 
 SCANS = (score, demo, phantom)
-MODELS = (train, adapt, choose, evaluate, compare, info)
+MODELS = (train, adapt, choose, evaluate, compare, info, export)
 COURSE = (grade, leaderboard)
 for command in SCANS + MODELS + COURSE:
     app.command()(command)

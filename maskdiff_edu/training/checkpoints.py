@@ -35,10 +35,15 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], about: dict
     `about["unet"]` is the network's `UNetConfig` as a dict; names of averaged weights begin with
     "ema.". The file appears whole or not at all. Raises OSError where it cannot be written.
     """
+    write_atomic(path, checkpoint_bytes(tensors, about))
+
+
+def checkpoint_bytes(tensors: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
+    """What `save_checkpoint` writes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about)
     metadata = {"maskdiff_edu": text, "checksum": checksum(plain, text)}
-    write_atomic(path, save(plain, metadata=metadata))
+    return save(plain, metadata=metadata)
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

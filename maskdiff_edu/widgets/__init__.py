@@ -13,6 +13,7 @@ from maskdiff_edu.widgets.explorers import (
     SpectrumPainter,
 )
 from maskdiff_edu.widgets.frames import Frame, FrameFigure, Plot
+from maskdiff_edu.widgets.live import LiveModel
 from maskdiff_edu.widgets.pictures import Panel
 from maskdiff_edu.widgets.questions import Choice, Predict, Question, Quiz, predict, quiz
 from maskdiff_edu.widgets.scores import ScoreExplorer
@@ -25,6 +26,7 @@ __all__ = [
     "CutMixExplorer",
     "Frame",
     "FrameFigure",
+    "LiveModel",
     "Panel",
     "PatchExplorer",
     "Plot",

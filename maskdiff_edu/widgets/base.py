@@ -21,9 +21,13 @@ _SMALLEST_ALT = 4  # words
 
 @cache
 def script(*names: str) -> str:
-    """The JavaScript files `js/<name>.js` as one module; a widget can have only one."""
+    """The JavaScript files `js/<name>.js` as one module; a widget can have only one.
+
+    What a file exports to the modules of `js/lab` is a plain function here.
+    """
     folder = files("maskdiff_edu.widgets") / "js"
-    return "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    text = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return re.sub(r"^export (?=function )", "", text, flags=re.MULTILINE)
 
 
 @cache

@@ -46,7 +46,7 @@ class PatchExplorer(Figure):
     _css = styles()
 
     def __init__(self, image: ArrayLike, brain_mask: ArrayLike, *, label: str, alt: str) -> None:
-        parts = _scene(image, brain_mask)
+        parts = scene(image, brain_mask)
         noise = gaussian_noise(parts["image"].shape, generator=torch.Generator().manual_seed(0))
         parts |= {"patches": _draw_squares(parts["brain"]), "noise": noise.numpy()}
         value = {"count": 3, "size": SIZES[1], "seed": 0, "fill": "grey"}
@@ -64,7 +64,7 @@ class BandExplorer(Figure):
     _css = styles()
 
     def __init__(self, image: ArrayLike, brain_mask: ArrayLike, *, label: str, alt: str) -> None:
-        parts = _scene(image, brain_mask)
+        parts = scene(image, brain_mask)
         parts["off_centre"] = _draw_off_centre(parts["image"].shape)
         value = {"kind": "low-pass", "half": 10, "seed": 0, "keep_mean": False}
         super().__init__(label=label, alt=alt, spec=_band_spec(), parts=parts, value=value)
@@ -80,7 +80,7 @@ class CutMixExplorer(Figure):
     _css = styles()
 
     def __init__(self, image: ArrayLike, brain_mask: ArrayLike, *, label: str, alt: str) -> None:
-        parts = _scene(image, brain_mask)
+        parts = scene(image, brain_mask)
         parts["patches"] = _draw_squares(parts["brain"])
         value = {"kind": "low-pass", "half": 4, "count": 4, "size": SIZES[2], "seed": 0}
         spec = _patch_spec() | _band_spec()
@@ -103,13 +103,13 @@ class SpectrumPainter(Figure):
     ) -> None:
         if tile < 1 or tile % 2 == 0:
             raise ValueError(f"tile must be odd and at least 1, got {tile}")
-        parts = _scene(image, brain_mask)
+        parts = scene(image, brain_mask)
         reach = [(n // 2 + tile // 2) // tile for n in parts["image"].shape]  # tiles to each side
         spec = {"tile": tile, "reach": reach}
         super().__init__(label=label, alt=alt, spec=spec, parts=parts, value={"off": []})
 
 
-def _scene(image: ArrayLike, brain_mask: ArrayLike) -> dict[str, np.ndarray]:
+def scene(image: ArrayLike, brain_mask: ArrayLike) -> dict[str, np.ndarray]:
     """What every explorer shows: a slice, its brain, and the colours of scans and spectra."""
     image, brain = one_slice(image, "image"), one_slice(brain_mask, "brain_mask")
     if image.shape != brain.shape:

@@ -159,7 +159,7 @@ function shareOfBrain(mask, brain) {
 // ---- Scores: what anomaly.py and metrics.py compute.
 
 // anomaly.median_filter for slice `index` of a stack: a cube in which only brain voxels vote.
-function medianFilter(stack, brains, index, h, w, size) {
+export function medianFilter(stack, brains, index, h, w, size) {
   const reach = (size - 1) / 2;
   const n = stack.length / (h * w);
   const filtered = new Float64Array(h * w);
@@ -185,7 +185,7 @@ function medianFilter(stack, brains, index, h, w, size) {
 }
 
 // Voxels above a threshold, and how they meet the lesion: all within the brain.
-function countDetected(scores, lesion, brain, threshold) {
+export function countDetected(scores, lesion, brain, threshold) {
   let [detected, hits, lesions] = [0, 0, 0];
   for (let i = 0; i < scores.length; i++) {
     if (!brain[i]) continue;
@@ -206,7 +206,7 @@ function countDetected(scores, lesion, brain, threshold) {
 
 // The precision-recall curve from the highest score down, ties together, and the area under it
 // (average precision, as metrics.auprc).
-function precisionRecall(scores, lesion, brain) {
+export function precisionRecall(scores, lesion, brain) {
   const inside = [];
   for (let i = 0; i < scores.length; i++) if (brain[i]) inside.push(i);
   inside.sort((a, b) => scores[b] - scores[a]);

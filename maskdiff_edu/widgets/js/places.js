@@ -1,0 +1,69 @@
+// Where a figure's modules and networks come from: the site that shows it, or the kernel.
+
+const KERNEL_PATIENCE = 20; // seconds that a kernel may take until it answers
+
+// {at: name -> address, bring: what to load before a network is opened, base, addresses}
+async function findPlaces(model) {
+  const folder = globalThis.maskdiffLab; // widgets/paths.js says so on the book's pages
+  if (folder) {
+    const base = new URL(folder, document.baseURI).href;
+    return { at: (name) => base + name, bring: async () => {}, base, addresses: {} };
+  }
+  return fromKernel(model);
+}
+
+// A kernel sends files as they are asked for; they get addresses within this page.
+async function fromKernel(model) {
+  const addresses = {};
+  const brought = new Set(["scripts"]);
+  const files = await askKernel(model, "scripts");
+  for (const name of Object.keys(files)) addModule(name, files, addresses);
+  const bring = async (network) => {
+    if (brought.has(network)) return;
+    const found = await askKernel(model, network);
+    for (const name of Object.keys(found)) addModule(name, found, addresses);
+    brought.add(network);
+  };
+  return { at: (name) => addresses[name], bring, base: document.baseURI, addresses };
+}
+
+// {name: bytes} of what is asked for: "scripts", or a network's name.
+function askKernel(model, wanted) {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      model.off("msg:custom", heard);
+    };
+    const timer = setTimeout(() => {
+      stop();
+      reject(
+        new Error(
+          "expected a page that brings the networks, as this book's site does, or a running " +
+            "kernel, got neither; open this chapter there, or run the cell",
+        ),
+      );
+    }, 1000 * KERNEL_PATIENCE);
+    function heard(message, buffers) {
+      if (message.tell !== "files" || message.of !== wanted) return;
+      stop();
+      resolve(Object.fromEntries(message.names.map((name, i) => [name, buffers[i]])));
+    }
+    model.on("msg:custom", heard);
+    model.send({ ask: "files", of: wanted });
+  });
+}
+
+// A file as an address of its own; a script's imports are addresses too, so they come first.
+function addModule(name, files, addresses) {
+  if (addresses[name]) return addresses[name];
+  let content = files[name];
+  if (name.endsWith(".js")) {
+    const resolved = (path) => new URL(path, `http://lab/${name}`).pathname.slice(1);
+    content = new TextDecoder()
+      .decode(content)
+      .replace(/from "(\.[^"]+)"/g, (_, path) => `from "${addModule(resolved(path), files, addresses)}"`);
+  }
+  const type = name.endsWith(".js") ? "text/javascript" : "application/octet-stream";
+  addresses[name] = URL.createObjectURL(new Blob([content], { type }));
+  return addresses[name];
+}
