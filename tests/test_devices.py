@@ -34,12 +34,12 @@ from maskdiff_edu.diffusion import (
     NETWORKS,
     PAPER_PATCHES,
     RELEASED_PATCHES,
-    UNet,
     UNetConfig,
     as_x_0,
     reconstruct,
     reconstruct_by_chain,
 )
+from maskdiff_edu.diffusion.autoencoder import make_network
 from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.training import (
@@ -117,7 +117,7 @@ def a_batch(device):
 def a_network(device, config=SMALL, learns=False):
     """A `UNet` with weights on the device, and the weights."""
     with torch.device("meta"):
-        net = UNet(config)
+        net = make_network(config)
     weights = {
         name: nn.Parameter(torch.empty(p.shape, device=device), requires_grad=learns)
         for name, p in net.named_parameters()

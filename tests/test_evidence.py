@@ -328,6 +328,35 @@ def test_the_committed_comparison_is_what_compare_makes_of_the_runs(tested):
             assert Row.from_json(stored[kind][name], "comparison.json") == row
 
 
+def test_the_rows_of_the_second_comparison_are_whole_and_of_the_same_subjects(tested):
+    """A row that is still being measured is not committed."""
+    for run in runs.load_runs(runs.SHIPPED / "others" / "phantoms"):
+        for kind, group in tested[0].groups.items():
+            names = [subject.name for subject in group.subjects]
+            assert [subject.name for subject in run.groups[kind].subjects] == names
+    real = runs.load_runs(runs.SHIPPED / "others" / "real")
+    for run in real:
+        assert {kind: len(group.ill) for kind, group in run.groups.items()} == {
+            "real-glioma": 14,
+            "real-ms": 3,
+        }
+    shipped = {run.method: run.weights_sha256 for run in tested if run.seed == 0}
+    for run in real:
+        assert run.weights_sha256 == shipped.get(run.method, run.weights_sha256)
+
+
+def test_softer_borders_were_measured_with_what_ships(tested):
+    shipped = {run.method: run.weights_sha256 for run in tested if run.seed == 0}
+    softened = runs.load_runs(runs.SHIPPED / "edges")
+    groups = {f"ms+{spread:g}" for spread in script("run_edges").SPREADS["ms"]}
+    for run in softened:
+        assert run.weights_sha256 == shipped[run.method] and set(run.groups) == groups
+    stored = json.loads((runs.SHIPPED / "edges_comparison" / "comparison.json").read_text())
+    for kind, rows in runs.compare(softened).items():
+        for name, row in rows.items():
+            assert Row.from_json(stored[kind][name], "comparison.json") == row
+
+
 def test_the_real_patient_was_scored_once_a_training_with_the_same_weights(tested):
     patient = runs.load_runs(runs.SHIPPED / "real" / "patient")
     known = {run.name: run.weights_sha256 for run in tested}

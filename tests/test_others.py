@@ -10,10 +10,10 @@ from torch.testing import assert_close
 from maskdiff_edu.detection import DetectorSettings, build_method
 from maskdiff_edu.diffusion import FPM, NETWORKS, Schedule, UNet, UNetConfig, add_noise
 from maskdiff_edu.diffusion.asking import ByShrinking, InBoxes, InCells, smooth
+from maskdiff_edu.diffusion.autoencoder import AutoEncoder, Bottleneck, make_network
 from maskdiff_edu.diffusion.corruptions import Cells, CoarseNoise, FineDetail, Foreign
 from maskdiff_edu.diffusion.masks import BandSettings
 from maskdiff_edu.diffusion.noise import no_noise
-from maskdiff_edu.diffusion.unet import Bottleneck
 from maskdiff_edu.errors import SettingsError
 from maskdiff_edu.evaluation.selection import ONE_PASS, Grid, grid_for
 from maskdiff_edu.training import (
@@ -180,7 +180,7 @@ def test_the_smoothing_is_a_gaussian():
 @pytest.mark.parametrize("name", ["dense", "dense-random", "spatial-random"])
 def test_autoencoders_have_as_many_weights_as_the_u_net(name):
     def weights(network):
-        return sum(p.numel() for p in UNet(NETWORKS[network]).parameters())
+        return sum(p.numel() for p in make_network(NETWORKS[network]).parameters())
 
     assert 0.9 < weights(name) / weights("folded") < 1.1
 
@@ -189,7 +189,7 @@ def test_nothing_passes_a_code_but_its_numbers():
     """The output varies in no more directions than the code has numbers."""
     torch.manual_seed(0)
     config = UNetConfig((8, 8), 1, 2, False, False, 8, 4, "dense", code_size=3, side=16)
-    net = UNet(config).eval()
+    net = make_network(config).eval()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
 
@@ -213,11 +213,11 @@ def test_the_distance_from_normal_is_torchs(code):
 
 def test_a_code_of_other_slices_is_refused():
     with pytest.raises(SettingsError, match="slices of 96 by 96 pixels"):
-        UNet(NETWORKS["dense"])(torch.zeros(1, 1, 112, 112), torch.zeros(1))
+        make_network(NETWORKS["dense"])(torch.zeros(1, 1, 112, 112), torch.zeros(1))
 
 
 def test_a_random_code_is_drawn_in_training_only():
-    net = UNet(NETWORKS["dense-random"])
+    net = make_network(NETWORKS["dense-random"])
     torch.nn.init.normal_(net.head.weight)
     x, t = torch.randn(2, 1, 96, 96), torch.zeros(2)
     once, again = (net(x, t)[0] for _ in range(2))
@@ -300,6 +300,8 @@ def test_without_noise_a_scan_is_all_but_unchanged():
         lambda: InBoxes(0),
         lambda: UNetConfig(code="sparse"),
         lambda: UNetConfig(code="dense", side=50),
+        lambda: UNet(NETWORKS["dense"]),
+        lambda: AutoEncoder(NETWORKS["folded"]),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(make):

@@ -31,7 +31,7 @@ from maskdiff_edu.course.submissions import (
 from maskdiff_edu.course.tasks import number_from, public_mark
 from maskdiff_edu.detection import build_method
 from maskdiff_edu.detection.cards import Card
-from maskdiff_edu.diffusion import UNet
+from maskdiff_edu.diffusion.autoencoder import make_network
 from maskdiff_edu.errors import CheckpointError, Error, ResultsError, SettingsError
 from maskdiff_edu.evaluation import Run, measure
 from maskdiff_edu.evaluation.results import load_run
@@ -250,7 +250,7 @@ def _work(model: str | Path) -> float:
     box = stored.get("train", {}).get("box", 0)
     boxes = (-(-IN_PLANE // box)) ** 2 if box else 1
     with torch.device("meta"), FlopCounterMode(display=False) as counted:
-        UNet(network.config)(torch.zeros(1, 1, IN_PLANE, IN_PLANE), torch.zeros(1))
+        make_network(network.config)(torch.zeros(1, 1, IN_PLANE, IN_PLANE), torch.zeros(1))
     return counted.get_total_flops() * len(settings.times) * settings.draws * boxes
 
 

@@ -165,45 +165,6 @@ class Attention(nn.Module):
         return x + self.out(y.transpose(-1, -2).reshape(b, c, h, w))
 
 
-class Bottleneck(nn.Module):
-    """All that a network without skip connections may keep of a slice: a code.
-
-    Features (b, width, h, w) to a code and back, and how far the code's distribution is from the
-    standard normal one, in nats a slice; 0 for a code that is not random. In training a random
-    code is drawn, else it is the mean. Variational autoencoders: arXiv 1312.6114, equation 10.
-    """
-
-    def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        width, size = config.widths[-1], config.code_size
-        self.is_random = config.code_is_random
-        numbers = size * (1 + self.is_random)  # a mean, and the logarithm of a variance
-        if config.code == "spatial":
-            self.encode: nn.Module = nn.Conv2d(width, numbers, 1)
-            self.decode: nn.Module = nn.Conv2d(size, width, 1)
-            return
-        side, narrow = config.side // config.multiple, 16
-        self.encode = nn.Sequential(
-            nn.Conv2d(width, narrow, 1), nn.Flatten(), nn.Linear(narrow * side**2, numbers)
-        )
-        self.decode = nn.Sequential(
-            nn.Linear(size, narrow * side**2),
-            nn.Unflatten(1, (narrow, side, side)),
-            nn.Conv2d(narrow, width, 1),
-        )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.encode(x)
-        if not self.is_random:
-            return self.decode(code), x.new_zeros(())
-        mean, log_variance = code.float().chunk(2, dim=1)
-        log_variance = log_variance.clamp(-10, 10)  # a first step too far would overflow
-        apart = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-        if self.training:
-            mean = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        return self.decode(mean.to(x.dtype)), apart.flatten(1).sum(1).mean()
-
-
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """Start a layer at zero, so that its branch begins as 'change nothing'."""
     for parameter in layer.parameters():
@@ -215,9 +176,7 @@ class UNet(nn.Module):
     """A time-conditioned U-Net (Ronneberger 2015; Ho 2020; scale-and-shift as in Dhariwal 2021).
 
     x_t: (b, 1, h, w), h and w multiples of `config.multiple`; t: (b,). Returns (b, 1, h, w), whose
-    meaning (x_0, eps or v) is the training's choice. A new network answers 0 everywhere. With a
-    code instead of skip connections it is an autoencoder; where the code is random, it returns in
-    training also how far that is from a standard normal one, see `Bottleneck`.
+    meaning (x_0, eps or v) is the training's choice. A new network answers 0 everywhere.
     Raises `SettingsError` for another shape.
 
     >>> net = UNet(NETWORKS["tiny"])
@@ -225,8 +184,12 @@ class UNet(nn.Module):
     torch.Size([2, 1, 96, 96])
     """
 
+    has_skips = True  # what leads up is joined by what led down
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
+        if self.has_skips != (config.code == "none"):
+            raise SettingsError(f"code: expected make_network for {config.code!r}, got a class")
         self.config = config
         widths, pixels = config.widths, config.fold**2
         self.time = nn.Sequential(
@@ -250,11 +213,10 @@ class UNet(nn.Module):
         middle = [Block(c, c, config), Block(c, c, config)]
         self.middle = nn.ModuleList(middle)
         self.attention = Attention(c, config.groups) if config.attention else nn.Identity()
-        self.bottleneck = None if config.code == "none" else Bottleneck(config)
 
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                skip = skips.pop() if self.bottleneck is None else 0
+                skip = skips.pop() if self.has_skips else 0
                 self.up.append(Block(c + skip, width, config))
                 c = width
             if level > 0:
@@ -263,7 +225,7 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(config.groups, c)
         self.head = zeroed(nn.Conv2d(c, pixels, 3, padding=1))
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         self._check(x_t, t)
         time = self.time(time_features(t, self.config.time_width).to(x_t.dtype))
         x = F.pixel_unshuffle(x_t, self.config.fold)  # (b, fold^2, h / fold, w / fold)
@@ -275,19 +237,14 @@ class UNet(nn.Module):
             x = layer(x, time) if isinstance(layer, Block) else layer(x)
             kept.append(x)
         first, last = self.middle
-        x = first(x, time)
-        if self.bottleneck is not None:
-            x, apart = self.bottleneck(x)
-        x = last(self.attention(x), time)
+        x = last(self.attention(first(x, time)), time)
         for layer in self.up:
-            if not isinstance(layer, Block):
-                x = layer(x)
-            elif self.bottleneck is None:
+            if isinstance(layer, Block):
                 x = layer(torch.cat([x, kept.pop()], dim=1), time)
             else:
-                x = layer(x, time)
-        x = F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.config.fold)  # (b, 1, h, w)
-        return (x, apart) if self.training and self.config.code_is_random else x
+                x = layer(x)
+        x = self.head(F.silu(self.norm(x)))
+        return F.pixel_shuffle(x, self.config.fold)  # (b, 1, h, w)
 
     def _check(self, x_t: Tensor, t: Tensor) -> None:
         multiple = self.config.multiple
@@ -295,11 +252,6 @@ class UNet(nn.Module):
             raise SettingsError(
                 f"x_t: expected (b, 1, h, w) with h and w multiples of {multiple}, got "
                 f"{tuple(x_t.shape)}; pad the slices"
-            )
-        if self.config.code == "dense" and x_t.shape[2:] != 2 * (self.config.side,):
-            raise SettingsError(
-                f"x_t: expected slices of {self.config.side} by {self.config.side} pixels, which "
-                f"the code was made for, got {tuple(x_t.shape)}"
             )
         if t.shape != x_t.shape[:1]:
             raise SettingsError(

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maskdiff_edu.diffusion import UNet, UNetConfig
+from maskdiff_edu.diffusion.autoencoder import make_network
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.files import read_json, write_atomic
 
@@ -108,7 +109,7 @@ def load_model(path: str | Path) -> tuple[UNet, dict[str, Any]]:
     Weights are float32 on the CPU. Raises CheckpointError.
     """
     tensors, about = load_checkpoint(path)
-    model = UNet(unet_config(path, about))
+    model = make_network(unet_config(path, about))
     weights = {name.removeprefix(AVERAGE): tensor.float() for name, tensor in tensors.items()
                if name.startswith(AVERAGE)}  # fmt: skip
     if not all(weight.isfinite().all() for weight in weights.values()):
@@ -211,7 +212,7 @@ def _read_card(path: Path) -> dict[str, Any] | None:
 def _check_weights(path: Path, slices: Mapping[str, Any], about: dict[str, Any]) -> None:
     """Compare names, shapes and types with the network's, built without memory (meta device)."""
     with torch.device("meta"):
-        states = UNet(unet_config(path, about)).state_dict()
+        states = make_network(unet_config(path, about)).state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in states.items()}
     weights = {name.removeprefix(AVERAGE): stored for name, stored in slices.items()
                if name.startswith(AVERAGE)}  # fmt: skip

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from maskdiff_edu.devices import Processes
 from maskdiff_edu.diffusion import Schedule
+from maskdiff_edu.diffusion.autoencoder import draws_a_code
 from maskdiff_edu.training.batches import make_generator
 from maskdiff_edu.training.denoising import Noised, denoising_loss
 from maskdiff_edu.training.state import TrainState
@@ -39,7 +40,7 @@ def make_follow(
     GPU: nothing else may run on it while it records.
     """
     follow = kernel_by_kernel(state, schedule)
-    draws = state.net.config.code_is_random
+    draws = draws_a_code(state.net)
     if state.rates is None or processes.count > 1 or state.scaler.is_enabled() or draws:
         return follow
     try:
@@ -68,7 +69,7 @@ def _seeded(state: TrainState, device: torch.device) -> Iterator[None]:
 
     It draws from torch's own generators, which are as before afterwards.
     """
-    if not state.net.config.code_is_random:
+    if not draws_a_code(state.net):
         yield
         return
     seed = make_generator(state.config.seed, state.step, CPU).initial_seed() + 1  # not the batch's

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maskdiff_edu.devices import choose_precision, share_gradients
 from maskdiff_edu.diffusion import NETWORKS, UNet
+from maskdiff_edu.diffusion.autoencoder import make_network
 from maskdiff_edu.errors import CheckpointError
 from maskdiff_edu.training.checkpoints import AVERAGE, load_checkpoint, save_checkpoint
 from maskdiff_edu.training.config import TrainConfig
@@ -187,7 +188,7 @@ def new_network(config: TrainConfig) -> UNet:
     """A network with weights drawn from `config.seed`, torch's own generator left as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed seeds GPUs too
-        return UNet(NETWORKS[config.unet])
+        return make_network(NETWORKS[config.unet])
 
 
 def check_same_training(
