@@ -36,6 +36,14 @@ def test_contents_list_every_page_once(root: Path) -> None:
     assert sorted(pages_in_toc(root)) == sorted(stored)
 
 
+def test_our_own_extensions_are_loaded(root: Path) -> None:
+    """The list of extensions replaces what Jupyter Book would have added to it."""
+    sphinx = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["sphinx"]
+    own = {path.stem: "book/_ext" for path in (root / "book" / "_ext").glob("*.py")}
+    assert sphinx["local_extensions"] == own
+    assert own.keys() <= set(sphinx["config"]["extensions"])
+
+
 def test_own_copy_of_mathjax_is_where_the_pages_look(root: Path) -> None:
     options = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
     [static] = options["html_static_path"]
