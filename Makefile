@@ -80,7 +80,8 @@ book: $(STAMP) _build/.library  ## execute the chapters (only what changed) and 
 
 site: $(STAMP)  ## render the outputs that are stored in the chapters, executing nothing
 	@mkdir -p _build
-	@sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _build/stored.yml
+	@sed -e 's/execute_notebooks: cache/execute_notebooks: "off"/' -e 's|: book/_ext|: $(CURDIR)/book/_ext|g' \
+		_config.yml > _build/stored.yml
 	$(RENDER) --config _build/stored.yml
 	$(SLIDES)
 	$(SHOW_PAGE)
