@@ -241,7 +241,7 @@ def test_a_card_of_before_has_the_defaults(model):
     """Models that were trained when some settings did not exist yet."""
     old = {k: v for k, v in TRAIN.items() if k not in ("patches", "bands", "box")}
     method = build_method(model(train=old))
-    assert method.settings == DetectorSettings() and method.detector.box == 0
+    assert method.settings == DetectorSettings() and method.detector.ask is None
 
 
 def test_what_the_caller_asks_for_is_not_the_cards_fault(model):
