@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from maskdiff_edu import progress
+from maskdiff_edu.brains.cohorts import COHORTS
 from maskdiff_edu.detection import (
     Detection,
     IntensityDetector,
@@ -46,7 +47,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINED = ROOT / "runs" / "comparison"
 RESULTS = ROOT / "maskdiff_edu" / "results" / "others"
 FIRST = RESULTS.parent / "test"  # the first comparison: the same subjects, the same protocol
-KINDS = ("healthy", "tumour", "ms", "stroke", "subtle", "dark")
 N, N_CHOICE, N_HEALTHY, FPR = 30, 10, 10, 0.01
 SAME_PATIENT = "08"  # of the African gliomas, probably once more patient 07
 
@@ -171,7 +171,7 @@ def load_as(name: str, files: tuple[Path, Path | None, Path]) -> Scan:
 def measure_row(get: Callable[[], Method], name: str, seed: int, real: Path | None) -> None:
     """Both worlds, unless they are measured."""
     worlds: Mapping[str, tuple[Mapping[str, Sequence[Load]], str]] = {
-        "phantoms": ({kind: phantoms("test", kind, N) for kind in KINDS}, "test"),
+        "phantoms": ({kind: phantoms("test", kind, N) for kind in COHORTS}, "test"),
         **({"real": (real_patients(real), "real patients")} if real else {}),
     }
     method = None

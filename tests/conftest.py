@@ -94,3 +94,17 @@ def html(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if ready := os.environ.get("MASKDIFF_SITE"):
         return Path(ready).resolve()
     return build_site(root, tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="module")
+def no_public_tests(tmp_path_factory):
+    """An assignment of the tests has no module in the package."""
+    from maskdiff_edu.course import kits
+
+    folder = tmp_path_factory.mktemp("public")
+    (folder / "hwtest.py").write_text(
+        "from maskdiff_edu.course.tasks import Tests\nTESTS = Tests()\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kits, "public_tests", lambda name: folder / f"{name}.py")
+        yield

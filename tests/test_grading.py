@@ -75,20 +75,6 @@ def write_source(folder, cells=CELLS):
 
 
 @pytest.fixture(scope="module")
-def no_public_tests(tmp_path_factory):
-    """An assignment of the tests has no module in the package."""
-    from maskdiff_edu.course import kits
-
-    folder = tmp_path_factory.mktemp("public")
-    (folder / "hwtest.py").write_text(
-        "from maskdiff_edu.course.tasks import Tests\nTESTS = Tests()\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kits, "public_tests", lambda name: folder / f"{name}.py")
-        yield
-
-
-@pytest.fixture(scope="module")
 def kit(no_public_tests, tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     return make_kit(write_source(folder), "secret", folder / "kit", course="spring")

@@ -138,20 +138,6 @@ def test_courses_differ_from_the_self_study_edition_in_half_of_their_conventions
     assert len({tuple(one.values()) for one in drawn}) > 2  # last year's course is another, too
 
 
-@pytest.fixture(scope="module")
-def no_public_tests(tmp_path_factory):
-    """An assignment of the tests has no module in the package."""
-    from maskdiff_edu.course import kits
-
-    folder = tmp_path_factory.mktemp("public")
-    (folder / "hwtest.py").write_text(
-        "from maskdiff_edu.course.tasks import Tests\nTESTS = Tests()\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kits, "public_tests", lambda name: folder / f"{name}.py")
-        yield
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="grading needs Linux or macOS")
 def test_the_class_page_knows_the_published_code_of_every_course(no_public_tests, tmp_path: Path):
     cells = [TOLD, CELLS[1], BLOCKS, *CELLS[3:]]

@@ -32,12 +32,13 @@ from maskdiff_edu.diffusion.schedule import cosine_betas, linear_betas
 from maskdiff_edu.errors import Error, SettingsError
 from maskdiff_edu.files import require_writable, whole_folder, write_atomic
 from maskdiff_edu.scans import to_slices
+from maskdiff_edu.scans.grids import IN_PLANE
 from maskdiff_edu.training import TrainConfig, load_pretrained
 from maskdiff_edu.training.checkpoints import AVERAGE, checkpoint_bytes
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")  #: packages of the extra "export"
 TOLERANCE = 1e-3  #: largest difference from PyTorch, on a scale of -1 to 1
-SIDE = 96  #: of the slices that the graph takes, pixels
+SIDE = IN_PLANE  #: of the slices that the graph takes, pixels
 CHECKED_SLICES = 20  #: of a synthetic patient, by which the files are compared with PyTorch
 FORMAT = 1  #: of the manifest
 OPSET = 18

@@ -16,6 +16,7 @@ from maskdiff_edu.diffusion.masks import ZERO_AFTER_SCALING, cutmix
 from maskdiff_edu.diffusion.objectives import Model
 from maskdiff_edu.diffusion.sampling import by_boxes
 from maskdiff_edu.errors import require_number
+from maskdiff_edu.scans.grids import IN_PLANE
 
 
 class Ask(Protocol):
@@ -32,7 +33,7 @@ class InBoxes:
     """One box after the other is noised, as pDDPM does: `sampling.by_boxes`."""
 
     side: int  #: of a box, pixels
-    across: int = 96  #: of the slices, pixels
+    across: int = IN_PLANE  #: of the slices, pixels
 
     def __post_init__(self) -> None:
         require_number("box", self.side, 1, 2**20, whole=True)

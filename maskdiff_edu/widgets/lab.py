@@ -9,9 +9,10 @@ import math
 import shutil
 from pathlib import Path
 
+from maskdiff_edu.scans.grids import IN_PLANE
 from maskdiff_edu.training.checkpoints import MODELS, available_models
 
-SIDE = 96  #: of the slices that the shipped graphs take, pixels
+SIDE = IN_PLANE  #: of the slices that the shipped graphs take, pixels
 _SCRIPTS = Path(__file__).parent / "js"
 
 
