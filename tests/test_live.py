@@ -1,5 +1,7 @@
 """The figure in which a network runs: painted on by mouse and by keys, redrawn, told in words."""
 
+import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,7 +252,7 @@ def test_a_link_restores_what_was_seen(page: Any, full: LiveModel, served_as_the
     shown.set(subject="tumour", slice=44, strokes=STROKES, t=100, seed=3)
     shown.wait_for_words("t = 100, mean of 4 draws")
     seen, link = shown.value, page.get_by_role("link", name="a link to what you see")
-    assert link.get_attribute("href").startswith("#lab=")
+    assert link.get_attribute("href").startswith("#lab-")
     full.value = first  # what the other page begins with
     again = Live(
         page.context.browser.new_page(), full, served_as_the_book + link.get_attribute("href")
@@ -259,16 +261,22 @@ def test_a_link_restores_what_was_seen(page: Any, full: LiveModel, served_as_the
     again.wait_for_words("t = 100, mean of 4 draws")
 
 
+def lab_link(told: str) -> str:
+    """The address that a figure makes of a JSON text."""
+    return "#lab-" + base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     "hash",
     [
-        "#lab=%7Bnonsense",
-        "#lab=%E0%A4%A",
-        "#lab=null",
-        "#lab=[1]",
-        '#lab={"t":12345,"subject":"<img src=x>","models":["x"],"strokes":[{"tool":"x"},null,7]}',
-        '#lab={"models":[],"strokes":"all","radius":1e9,"threshold":null}',
-        '#lab={"strokes":[{"tool":"hole","radius":6,"points":[[1e9,0.5]]}]}',
+        "#lab-",
+        "#lab-%7Bnonsense",
+        lab_link("{nonsense"),
+        lab_link("null"),
+        lab_link("[1]"),
+        lab_link('{"t":12345,"subject":"<img src=x>","models":["x"],"strokes":[{"tool":"x"},7]}'),
+        lab_link('{"models":[],"strokes":"all","radius":1e9,"threshold":null}'),
+        lab_link('{"strokes":[{"tool":"hole","radius":6,"points":[[1e9,0.5]]}]}'),
     ],
 )
 @pytest.mark.slow
@@ -289,6 +297,39 @@ def test_axe_finds_nothing_serious(
     found = page.evaluate("axe.run('figure.maskdiff').then((r) => r.violations)")
     serious = [f["id"] for f in found if f["impact"] in ("serious", "critical")]
     assert serious == []
+
+
+@pytest.mark.slow
+def test_a_link_on_the_page_asks_the_networks(
+    page: Any, full: LiveModel, served_as_the_book: str
+) -> None:
+    shown = Shown(page, full, False, served_as_the_book)
+    page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
+    link = lab_link(json.dumps({"subject": "tumour", "t": 200, "draws": 1}))
+    page.evaluate("hash => { location.hash = hash; }", link)
+    page.get_by_text("t = 200, one draw. fpm-cm differs by").wait_for()
+    assert shown.value == {**full.value, "subject": "tumour", "t": 200, "draws": 1}
+
+
+def test_the_links_of_the_lab_page_say_what_its_figure_knows(root: Path) -> None:
+    cells = json.loads((root / "book" / "lab.ipynb").read_text("utf-8"))["cells"]
+    codes = re.findall(r"#lab-([\w-]+)", "".join("".join(cell["source"]) for cell in cells))
+    assert len(codes) >= 5
+    state = json.loads((root / "book" / "lab.ipynb").read_text("utf-8"))["metadata"]["widgets"]
+    models = state["application/vnd.jupyter.widget-state+json"]["state"].values()
+    [figure] = [m["state"] for m in models if "times" in m["state"].get("spec", {})]
+    spec, value = figure["spec"], figure["value"]
+    lists = {"subject": "subjects", "slice": "slices", "t": "times", "tool": "tools"}
+    lists |= {"draws": "draws", "seed": "seeds", "radius": "radii", "brightness": "brightness"}
+    for code in codes:
+        told = json.loads(base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)))
+        assert set(told) == set(value)
+        for name, values in lists.items():
+            assert told[name] in spec[values]
+        assert set(told["models"]) <= set(spec["models"])
+        for stroke in told["strokes"]:
+            assert stroke["tool"] in spec["tools"]
+            assert stroke["radius"] in spec["radii"]
 
 
 @pytest.mark.slow

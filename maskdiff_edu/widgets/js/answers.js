@@ -10,14 +10,14 @@ function answerColumn(name, h, w, { full }) {
     residual: canvas(h, w, `${name}: nothing to compare yet`),
     ...(full && { map: canvas(h, w, `${name}: no anomaly map yet`) }),
   };
-  const titles = { redrawn: "redrawn", residual: "difference", map: "anomaly map" };
+  const titles = { redrawn: "redrawn", residual: "difference", map: "map" };
   const bars = errorBars();
   const scores = make("p", { className: "maskdiff-scores", hidden: !full });
   const node = make(
     "div",
     { className: "maskdiff-column", role: "group", "aria-label": name },
     ...Object.entries(pictures).map(([kind, picture]) => panel(`${name}: ${titles[kind]}`, picture)),
-    panel(`${name}: mean difference`, make("div", {}, bars.node, scores)),
+    panel(`${name}: in numbers`, make("div", {}, bars.node, scores)),
   );
   return { node, pictures, bars, scores, name };
 }
@@ -56,12 +56,13 @@ function measureAnswer(tools, manifest, { image, painted, marked, brain, x0Hat, 
   return found;
 }
 
-function answerInWords(name, { sizes, truth }) {
+function answerInWords(name, { sizes, truth }, isPainted = false) {
   const elsewhere = sizes.outside.toFixed(2);
   if (!sizes.pixels) return `\`${name}\` differs from the slice by ${elsewhere}.`;
+  const before = `; from what was there before, by ${truth.inside.toFixed(2)} inside`;
   return (
     `\`${name}\` differs by ${sizes.inside.toFixed(2)} inside the outline and by ${elsewhere} ` +
-    `outside it; from what was there before, by ${truth.inside.toFixed(2)} inside.`
+    `outside it${isPainted ? before : ""}.`
   );
 }
 
@@ -79,7 +80,7 @@ function errorBars() {
       const fill = make("div", { className: `maskdiff-bar-fill maskdiff-bar-${name}` });
       const number = make("span", { textContent: "–" });
       const bar = make("div", { className: "maskdiff-bar" }, fill);
-      return [name, { row: make("div", {}, make("div", {}, `${name}: `, number), bar), fill, number }];
+      return [name, { row: make("div", {}, make("div", {}, `difference ${name}: `, number), bar), fill, number }];
     }),
   );
   return {

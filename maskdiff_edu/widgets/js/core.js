@@ -174,6 +174,9 @@ function checkbox({ label, value, onChange }) {
     set value(wanted) {
       input.checked = wanted;
     },
+    set disabled(isOff) {
+      input.disabled = isOff;
+    },
   };
 }
 

@@ -84,7 +84,8 @@ async function render({ model, el }) {
   function draw() {
     strokes.value = model.get("value").strokes ?? [];
     undo.disabled = clear.disabled = strokes.value.length === 0;
-    const { models } = model.get("value");
+    const { models, tool } = model.get("value");
+    controls.brightness.disabled = controls.soft.disabled = tool !== "lesion";
     for (const { node, name } of Object.values(columns)) node.hidden = !models.includes(name);
     drawPainted();
     if (!lab) return;
@@ -136,10 +137,11 @@ async function render({ model, el }) {
     describe(pictures.noised, `the slice with the noise of t = ${t}`);
     const found = measureAnswer(lab.tools, manifest, { ...now, x0Hat, threshold, full: spec.full });
     showAnswer(columns[name], found, { painted: now.painted, outline: outlineOf(now), gray, magma, isFinal });
-    return { name, words: answerInWords(name, found), threshold: threshold === OWN ? manifest.threshold : threshold };
+    return { name, words: answerInWords(name, found, strokes.value.length > 0), threshold: threshold === OWN ? manifest.threshold : threshold };
   }
 
-  run.addEventListener("click", async () => {
+  async function start() {
+    if (lab || run.disabled) return;
     run.disabled = true;
     figure.setAttribute("aria-busy", "true");
     try {
@@ -151,10 +153,11 @@ async function render({ model, el }) {
       run.disabled = false;
     }
     figure.removeAttribute("aria-busy");
-  });
+  }
+  run.addEventListener("click", start);
 
   const bound = bind(model, { ...controls, strokes }, draw);
-  const stopLinks = spec.full ? followLinks(model, figure) : () => {};
+  const stopLinks = spec.full ? followLinks(model, figure, start) : () => {};
   say(spec.hint);
   return () => {
     bound.stop();

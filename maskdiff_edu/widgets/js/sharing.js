@@ -1,12 +1,14 @@
 // What is seen, as a link that restores it, and as the library's own code.
 
-const LINK = "#lab=";
+const LINK = "#lab-"; // and base64url: themes take a hash for a selector, so it has to be a name
 const MOST_STROKES = 200;
 const OWN = "own"; // each network's own threshold, as live.py calls it
 
 // The address of this page with all that the controls say.
 function linkTo(value) {
-  return LINK + encodeURIComponent(JSON.stringify(value));
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  const text = btoa(String.fromCharCode(...bytes));
+  return LINK + text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 // What a link's hash says, as far as this figure knows it; null if it says nothing. A link may come
@@ -15,7 +17,8 @@ function valueFromLink(hash, spec, value) {
   if (!hash.startsWith(LINK)) return null;
   let told;
   try {
-    told = JSON.parse(decodeURIComponent(hash.slice(LINK.length)));
+    const text = atob(hash.slice(LINK.length).replaceAll("-", "+").replaceAll("_", "/"));
+    told = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (c) => c.charCodeAt(0))));
   } catch (error) {
     return null;
   }
@@ -109,16 +112,19 @@ function liveExtras(figure) {
   };
 }
 
-// A link to a state, followed at the start or from elsewhere on the page, moves the controls.
-function followLinks(model, figure) {
+// A link to a state moves the controls. One that is followed on the page asks the networks, too.
+function followLinks(model, figure, start) {
   const follow = () => {
-    const found = valueFromLink(globalThis.location?.hash ?? "", model.get("spec"), model.get("value"));
-    if (!found) return;
+    const hash = globalThis.location?.hash ?? "";
+    const found = valueFromLink(hash, model.get("spec"), model.get("value"));
+    if (!found) return false;
     model.set("value", found);
     model.save_changes();
     figure.scrollIntoView({ block: "start" });
+    return true;
   };
-  globalThis.addEventListener("hashchange", follow);
+  const onChange = () => follow() && start();
+  globalThis.addEventListener("hashchange", onChange);
   follow();
-  return () => globalThis.removeEventListener("hashchange", follow);
+  return () => globalThis.removeEventListener("hashchange", onChange);
 }
