@@ -67,7 +67,7 @@ def start_networks(page: Any, figure: Any) -> None:
     run = figure.get_by_role("button", name="Run the networks")
     if not run.count() or not run.is_visible():
         return
-    run.click()
+    run.press("Enter")
     figure.locator(".maskdiff-status", has_text="mean of").wait_for(timeout=PATIENCE)
 
 

@@ -19,7 +19,7 @@ RADII = (1, 2, 3, 4, 6, 8, 12)  #: pixels
 BRIGHTNESS = (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9)  #: of a painted lesion, on the slice's scale
 MOST_DRAWS = 8
 SEEDS = 10
-OWN = "own"  #: threshold: what 1 % of the healthy voxels exceed, which each network's card has
+OWN = "own"  #: the threshold of each network's card, which 1 % of healthy voxels exceed
 THRESHOLDS = (OWN, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 _STEPS = 255  # a slice is stored in so many steps
 
