@@ -80,7 +80,7 @@ function errorBars() {
       const fill = make("div", { className: `maskdiff-bar-fill maskdiff-bar-${name}` });
       const number = make("span", { textContent: "–" });
       const bar = make("div", { className: "maskdiff-bar" }, fill);
-      return [name, { row: make("div", {}, make("div", {}, `difference ${name}: `, number), bar), fill, number }];
+      return [name, { row: make("div", {}, make("div", {}, `${name}: `, number), bar), fill, number }];
     }),
   );
   return {
