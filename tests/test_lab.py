@@ -239,24 +239,41 @@ def test_scores_at_a_threshold_and_over_all(js: Callable[..., Any], threshold: f
 
 def test_strokes_are_replayed_and_rubbed_out(js: Callable[..., Any]) -> None:
     scores, brain = stack(1)
+    lesion = torch.zeros_like(brain)
+    lesion[..., 14:18, 18:22] = True
     discs = [
         {"tool": "hole", "radius": 4, "points": [[16, 20], [16, 22]]},
-        {"tool": "bright spot", "radius": 2, "points": [[10, 24]]},
+        {"tool": "lesion", "radius": 2, "brightness": -0.4, "points": [[10, 24]]},
         {"tool": "rub out", "radius": 3, "points": [[16, 20]]},
         {"tool": "hole", "radius": 5, "points": [[0, 0]]},  # where there is no brain
     ]
-    given = {"image": scores, "brain": brain, "strokes": discs}
-    found = js("replay(image, brain, strokes, 32, 48)", **given)
+    given = {"image": scores, "brain": brain, "lesion": lesion, "strokes": discs}
+    found = js("replay(image, brain, lesion, strokes, 32, 48)", **given)
     rows, columns = np.ogrid[:32, :48]
 
     def disc(row: int, column: int, radius: int) -> np.ndarray:
         return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
 
     hole = (disc(16, 20, 4) | disc(16, 22, 4)) & ~disc(16, 20, 3)
-    expected = np.where(hole, 0, np.where(disc(10, 24, 2), 0.9, scores[0, 0]))
+    expected = np.where(hole, 0, np.where(disc(10, 24, 2), -0.4, scores[0, 0]))
     np.testing.assert_allclose(np.reshape(found["painted"], (32, 48)), expected, atol=1e-6)
     marked = np.reshape(found["marked"], (32, 48)).astype(bool)
-    np.testing.assert_array_equal(marked, (hole | disc(10, 24, 2)) & brain[0, 0].numpy())
+    there = hole | disc(10, 24, 2) | lesion[0, 0].numpy()
+    np.testing.assert_array_equal(marked, there & brain[0, 0].numpy())
+
+
+def test_a_soft_lesion_fades_over_the_outer_half_of_its_radius(js: Callable[..., Any]) -> None:
+    """Overlapping discs do not add up, and what is half covered or more counts as lesion."""
+    image, brain = torch.zeros(1, 1, 32, 48), torch.ones(1, 1, 32, 48, dtype=torch.bool)
+    points = [[16, 20], [16, 20], [16, 21]]
+    stroke = {"tool": "lesion", "radius": 8, "brightness": 0.8, "soft": True, "points": points}
+    given = {"image": image, "brain": brain, "lesion": brain & False, "strokes": [stroke]}
+    found = js("replay(image, brain, lesion, strokes, 32, 48)", **given)
+    rows, columns = np.mgrid[:32, :48]
+    far = np.minimum(np.hypot(rows - 16, columns - 20), np.hypot(rows - 16, columns - 21)) / 8
+    share = np.clip(2 * (1 - far), 0, 1)
+    np.testing.assert_allclose(np.reshape(found["painted"], (32, 48)), 0.8 * share, atol=1e-6)
+    np.testing.assert_array_equal(np.reshape(found["marked"], (32, 48)), share >= 0.5)
 
 
 def test_means_inside_and_outside_what_was_painted(js: Callable[..., Any]) -> None:

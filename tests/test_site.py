@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_visits import DESK, FIGURES, PHONE, Visit
+from site_visits import DESK, FIGURES, PATIENCE, PHONE, Visit
 
 from maskdiff_edu.widgets.lab import lab_files
 
@@ -44,6 +44,7 @@ def test_figures_answer_the_keyboard(visit: Visit) -> None:
 
 def press_all(page: Any, figure: Any) -> int:
     """Move every control by its key; each must change the picture. Returns how many there were."""
+    start_networks(page, figure)
     moved = 0
     for j in range(figure.locator("input").count()):
         control = figure.locator("input").nth(j)
@@ -59,6 +60,15 @@ def press_all(page: Any, figure: Any) -> int:
         wait_for_change(page, figure, before, control)
         moved += 1
     return moved
+
+
+def start_networks(page: Any, figure: Any) -> None:
+    """Where a figure has networks of its own, its noise moves nothing before they run."""
+    run = figure.get_by_role("button", name="Run the networks")
+    if not run.count() or not run.is_visible():
+        return
+    run.press("Enter")
+    figure.locator(".maskdiff-status", has_text="mean of").wait_for(timeout=PATIENCE)
 
 
 def picture(figure: Any) -> bytes:

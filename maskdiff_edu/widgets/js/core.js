@@ -140,6 +140,28 @@ function choices({ label, values, value, show = String, onChange }) {
   };
 }
 
+// Any of a few words, but never none: check boxes.
+function several({ label, values, value, onChange }) {
+  const inputs = values.map((v) => make("input", { type: "checkbox", checked: value.includes(v) }));
+  const checked = () => values.filter((_, i) => inputs[i].checked);
+  for (const input of inputs) {
+    input.addEventListener("change", () => {
+      if (!checked().length) input.checked = true;
+      onChange(checked());
+    });
+  }
+  const options = inputs.map((input, i) => make("label", {}, input, ` ${values[i]}`));
+  return {
+    node: make("fieldset", { className: "maskdiff-control" }, make("legend", { textContent: label }), ...options),
+    get value() {
+      return checked();
+    },
+    set value(wanted) {
+      inputs.forEach((input, i) => (input.checked = wanted.includes(values[i])));
+    },
+  };
+}
+
 // On or off.
 function checkbox({ label, value, onChange }) {
   const input = make("input", { type: "checkbox", checked: value });
@@ -151,6 +173,9 @@ function checkbox({ label, value, onChange }) {
     },
     set value(wanted) {
       input.checked = wanted;
+    },
+    set disabled(isOff) {
+      input.disabled = isOff;
     },
   };
 }

@@ -2,12 +2,12 @@
 
 const KERNEL_PATIENCE = 20; // seconds that a kernel may take until it answers
 
-// {at: name -> address, bring: what to load before a network is opened, base, addresses}
+// {at: name -> address, bring: what to load before a network is opened, base, addresses, isSite}
 async function findPlaces(model) {
   const folder = globalThis.maskdiffLab; // widgets/paths.js says so on the book's pages
   if (folder) {
     const base = new URL(folder, document.baseURI).href;
-    return { at: (name) => base + name, bring: async () => {}, base, addresses: {} };
+    return { at: (name) => base + name, bring: async () => {}, base, addresses: {}, isSite: true };
   }
   return fromKernel(model);
 }
@@ -24,7 +24,7 @@ async function fromKernel(model) {
     for (const name of Object.keys(found)) addModule(name, found, addresses);
     brought.add(network);
   };
-  return { at: (name) => addresses[name], bring, base: document.baseURI, addresses };
+  return { at: (name) => addresses[name], bring, base: document.baseURI, addresses, isSite: false };
 }
 
 // {name: bytes} of what is asked for: "scripts", or a network's name.

@@ -1,36 +1,64 @@
 // What a reader paints on a slice: strokes that can be replayed, so that undoing is leaving one out.
 
-/** @typedef {"hole" | "bright spot" | "dark spot"} Tool */
 /**
- * @typedef {{ tool: Tool | "rub out", radius: number, points: [number, number][] }} Stroke
- *   a line of discs of some pixels' radius; points are [row, column]
+ * @typedef {{ tool: "lesion" | "hole" | "rub out", radius: number, brightness?: number,
+ *   soft?: boolean, points: [number, number][] }} Stroke
+ *   a line of discs of some pixels' radius; points are [row, column]; a lesion has a brightness on
+ *   the slice's scale of -1 to 1, and a soft one fades out over the outer half of its radius
  */
 
-/** What each tool puts in a slice's place, on its scale of -1 to 1. @type {Record<Tool, number>} */
-export const BRIGHTNESS = { hole: 0, "bright spot": 0.9, "dark spot": -0.9 };
-
 /**
- * The slice with all strokes on it, and where it was changed. Only the brain is painted on.
+ * The slice with all strokes on it, and what counts as changed: what was painted, and the lesion
+ * that was there before. Only the brain is painted on.
  * @param {Float32Array} image h * w pixels; not changed
  * @param {Uint8Array} brain
+ * @param {Uint8Array} lesion
  * @param {Stroke[]} strokes oldest first
  * @param {number} h
  * @param {number} w
  * @returns {{ painted: Float32Array, marked: Uint8Array }}
  */
-export function replay(image, brain, strokes, h, w) {
+export function replay(image, brain, lesion, strokes, h, w) {
   const painted = Float32Array.from(image);
-  const marked = new Uint8Array(h * w);
-  for (const { tool, radius, points } of strokes) {
-    for (const [row, column] of points) {
-      for (const i of disc(row, column, radius, h, w)) {
-        if (!brain[i]) continue;
-        marked[i] = tool === "rub out" ? 0 : 1;
-        painted[i] = tool === "rub out" ? image[i] : BRIGHTNESS[tool];
+  const marked = Uint8Array.from(lesion, (v, i) => v & brain[i]);
+  for (const stroke of strokes) {
+    const covered = coverage(stroke, h, w);
+    for (let i = 0; i < covered.length; i++) {
+      const share = covered[i];
+      if (!share || !brain[i]) continue;
+      if (stroke.tool === "rub out") {
+        painted[i] = image[i];
+        marked[i] = lesion[i];
+      } else {
+        painted[i] += share * (brightnessOf(stroke) - painted[i]);
+        if (share >= 0.5) marked[i] = 1;
       }
     }
   }
   return { painted, marked };
+}
+
+/** A hole is what masking puts there: 0, the middle of the scale. @param {Stroke} stroke */
+export function brightnessOf({ tool, brightness = 0.9 }) {
+  return tool === "hole" ? 0 : brightness;
+}
+
+/**
+ * How much of each pixel a stroke covers, 0 to 1. Where its discs overlap the fuller one counts.
+ * @param {Stroke} stroke
+ * @param {number} h
+ * @param {number} w
+ */
+export function coverage({ tool, radius, soft = false, points }, h, w) {
+  const covered = new Float32Array(h * w);
+  for (const [row, column] of points) {
+    for (const i of disc(row, column, radius, h, w)) {
+      const far = Math.hypot(Math.floor(i / w) - row, (i % w) - column) / radius;
+      const share = soft && tool === "lesion" ? Math.min(1, 2 * (1 - far)) : 1;
+      covered[i] = Math.max(covered[i], share);
+    }
+  }
+  return covered;
 }
 
 /**
