@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FIGURES = "figure.maskdiff"
 DESK, PHONE = {"width": 1200, "height": 900}, {"width": 375, "height": 900}
 PATIENCE = 120_000  # milliseconds until every figure of a page is drawn; some seconds are usual
+STAGES = f"{FIGURES} :is(.maskdiff-stage, .maskdiff-questions)"  # a page may hold questions alone
 DRAWN = f"""expected => document.querySelectorAll('{FIGURES}').length === expected
-  && document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length > 0"""
+  && document.querySelectorAll('{STAGES} > *').length > 0"""
 STATE = f"""() => ({{
   figures: document.querySelectorAll('{FIGURES}').length,
-  stages: document.querySelectorAll('{FIGURES} .maskdiff-stage > *').length,
+  stages: document.querySelectorAll('{STAGES} > *').length,
   document: document.readyState,
   visible: document.visibilityState,
 }})"""
