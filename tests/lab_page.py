@@ -28,7 +28,7 @@ class Strict(Quiet):
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    copy_lab(folder / "maskdiff")
+    copy_lab(folder)
     (folder / "index.html").write_text("<!doctype html><title>The lab</title>", encoding="utf-8")
     return folder
 

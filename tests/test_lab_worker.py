@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 MODELS = available_models()
 START = """async () => {
-  const { openLab } = await import("/maskdiff/lab/client.js");
-  window.lab = openLab({ base: new URL("/maskdiff/", location).href });
+  const { openLab } = await import("/_static/maskdiff/lab/client.js");
+  window.lab = openLab({ base: new URL("/_static/maskdiff/", location).href });
   window.floats = (text) => new Float32Array(
     Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   window.text = (numbers) => btoa(
@@ -33,7 +33,7 @@ REDRAW = """async ({ name, x0, t, draws, noise }) => {
   return [text(xT), text(x0Hat)];
 }"""
 MAP = """async ({ scan, twin, brain, size, settings }) => {
-  const { postprocess, residual } = await import("/maskdiff/lab/anomaly.js");
+  const { postprocess, residual } = await import("/_static/maskdiff/lab/anomaly.js");
   const scores = residual(floats(scan), floats(twin), settings.residual);
   const inside = Uint8Array.from(atob(brain), (c) => c.charCodeAt(0));
   return text(postprocess(scores, inside, size, settings.postprocessing));
@@ -187,7 +187,7 @@ def changed(lab: Path) -> Iterator[Callable[[str, bytes | None], None]]:
     before: dict[Path, bytes] = {}
 
     def change(name: str, content: bytes | None) -> None:
-        path = lab / "maskdiff" / "models" / name
+        path = lab / "_static" / "maskdiff" / "models" / name
         before.setdefault(path, path.read_bytes())
         if content is None:
             path.unlink()
@@ -218,11 +218,11 @@ def flipped(content: bytes) -> bytes:
 def test_wrong_files_are_refused_and_the_right_ones_taken_later(
     open_page: Any, lab: Path, changed: Any, file: str, damage: Any, message: str
 ) -> None:
-    right = (lab / "maskdiff" / "models" / file).read_bytes()
+    right = (lab / "_static" / "maskdiff" / "models" / file).read_bytes()
     page = open_page()
     changed(file, damage(right))
     assert message in page.failure("ipm")
-    (lab / "maskdiff" / "models" / file).write_bytes(right)
+    (lab / "_static" / "maskdiff" / "models" / file).write_bytes(right)
     assert page.failure("ipm") is None
 
 
@@ -268,8 +268,8 @@ def test_a_browser_without_webassembly_is_told_before_anything_is_loaded(open_pa
     told = page.page.evaluate(
         """async () => {
           delete globalThis.WebAssembly;
-          const { openNetwork } = await import("/maskdiff/lab/network.js");
-          try { await openNetwork({ base: new URL("/maskdiff/", location).href }, "ddpm"); }
+          const { openNetwork } = await import("/_static/maskdiff/lab/network.js");
+          try { await openNetwork({ base: new URL("/_static/maskdiff/", location).href }, "ddpm"); }
           catch (error) { return error.message; }
         }"""
     )

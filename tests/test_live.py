@@ -1,8 +1,10 @@
 """The figure in which a network runs: painted on by mouse and by keys, redrawn, told in words."""
 
 import base64
+import functools
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import torch
 from browser import Shown
 from lab_page import serve
-from site_visits import Quiet
+from site_visits import Guarded, Quiet, Server
 
 from maskdiff_edu.brains import cohort_seeds, make_member
 from maskdiff_edu.detection import metrics
@@ -82,7 +84,7 @@ class Live(Shown):
     ) -> None:
         super().__init__(page, figure, kernel, address)
         if not kernel:
-            page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
+            page.evaluate("globalThis.maskdiffLab = '/_static/maskdiff/'")
         page.get_by_role("button", name=RUN).click()
         self.wait_for_words("mean of 4 draws")
 
@@ -304,7 +306,7 @@ def test_a_link_on_the_page_asks_the_networks(
     page: Any, full: LiveModel, served_as_the_book: str
 ) -> None:
     shown = Shown(page, full, False, served_as_the_book)
-    page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
+    page.evaluate("globalThis.maskdiffLab = '/_static/maskdiff/'")
     link = lab_link(json.dumps({"subject": "tumour", "t": 200, "draws": 1}))
     page.evaluate("hash => { location.hash = hash; }", link)
     page.get_by_text("t = 200, one draw. fpm-cm differs by").wait_for()
@@ -330,6 +332,31 @@ def test_the_links_of_the_lab_page_say_what_its_figure_knows(root: Path) -> None
         for stroke in told["strokes"]:
             assert stroke["tool"] in spec["tools"]
             assert stroke["radius"] in spec["radii"]
+
+
+@pytest.mark.slow
+def test_after_the_first_visit_the_site_is_not_needed(
+    browser: Any, figure: LiveModel, lab: Path
+) -> None:
+    server = Server(("127.0.0.1", 0), functools.partial(Guarded, directory=lab))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    page = browser.new_context().new_page()
+    Live(page, figure, address)
+    kept = "caches.open('maskdiff-pages-1').then((s) => s.keys()).then((k) => k.map((r) => r.url))"
+    # What a page and its worker load; a page with https needs no checksum of ours.
+    names = ("client", "anomaly", "worker", "network", "redraw", "ort/ort")
+    wanted = {address, *(f"{address}_static/maskdiff/lab/{name}.js" for name in names)}
+    for _ in range(100):
+        if wanted <= set(page.evaluate(kept)):
+            break
+        page.wait_for_timeout(50)
+    server.shutdown()
+    server.server_close()
+    again = Live(page, figure, address)
+    assert again.wait_for_words("mean of 4 draws. fpm-cm")
+    assert page.title() == "The lab"
+    page.context.close()
 
 
 @pytest.mark.slow

@@ -15,4 +15,4 @@ def setup(app: Any) -> dict[str, bool]:
 def copy_into_site(app: Any, exception: Exception | None) -> None:
     """Only into a site of pages: other builders, such as that of links, have no such folder."""
     if exception is None and app.builder.format == "html":
-        copy_lab(Path(app.outdir) / "_static" / "maskdiff")
+        copy_lab(Path(app.outdir))

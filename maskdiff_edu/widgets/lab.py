@@ -13,13 +13,15 @@ from maskdiff_edu.scans.grids import IN_PLANE
 from maskdiff_edu.training.checkpoints import MODELS, available_models
 
 SIDE = IN_PLANE  #: of the slices that the shipped graphs take, pixels
+FOLDER = "_static/maskdiff"  #: of a site, where `book/_static/widgets/paths.js` says they are
+OFFLINE = "offline.js"
 _SCRIPTS = Path(__file__).parent / "js"
 
 
 def script_files() -> dict[str, Path]:
     """The modules and the engine: where each goes, below one folder of a site -> where it lies."""
     found = [_SCRIPTS / "maths.js", *(p for p in (_SCRIPTS / "lab").rglob("*") if p.is_file())]
-    used = [path for path in sorted(found) if path.suffix in (".js", ".packed")]
+    used = [p for p in sorted(found) if p.suffix in (".js", ".packed") and p.name != OFFLINE]
     return {path.relative_to(_SCRIPTS).as_posix(): path for path in used}
 
 
@@ -52,8 +54,10 @@ def megabytes(name: str) -> int:
     return math.ceil(sum(path.stat().st_size for path in needed) / 1e6)
 
 
-def copy_lab(folder: Path) -> None:
-    """Put all of them into a folder, of a site that is being built."""
+def copy_lab(site: Path) -> None:
+    """Put all of them where the pages of a site expect them, and the offline worker at its root."""
     for name, path in lab_files().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
+        copy = site / FOLDER / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    shutil.copyfile(_SCRIPTS / "lab" / OFFLINE, site / OFFLINE)

@@ -7,9 +7,29 @@ async function findPlaces(model) {
   const folder = globalThis.maskdiffLab; // widgets/paths.js says so on the book's pages
   if (folder) {
     const base = new URL(folder, document.baseURI).href;
+    await keepForOffline(base); // first, so that it hears of all that is loaded from here on
     return { at: (name) => base + name, bring: async () => {}, base, addresses: {}, isSite: true };
   }
   return fromKernel(model);
+}
+
+const OFFLINE_PATIENCE = 2; // seconds: a browser may never give the page its worker
+
+// Lets the page open without a connection from now on; a page from disk or without https cannot.
+async function keepForOffline(base) {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker) return;
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
+  const late = new Promise((resolve) => setTimeout(resolve, 1000 * OFFLINE_PATIENCE));
+  const kept = async () => {
+    await serviceWorker.register(new URL("../../offline.js", base)); // the site's root
+    const { active } = await serviceWorker.ready;
+    active.postMessage({ keep: [document.location.href.split("#")[0], ...loaded] });
+    if (serviceWorker.controller) return;
+    await new Promise((resolve) => serviceWorker.addEventListener("controllerchange", resolve, { once: true }));
+  };
+  // Without it, pages open with a connection only, as every page does.
+  await Promise.race([kept().catch(() => {}), late]);
 }
 
 // A kernel sends files as they are asked for; they get addresses within this page.
