@@ -7,9 +7,17 @@ import { addressOf } from "./files.js";
  * @typedef {import("./network.js").OnProgress} OnProgress
  * @typedef {import("./redraw.js").Request} Request
  * @typedef {import("./redraw.js").Redrawn} Redrawn
+ * @typedef {Awaited<ReturnType<typeof import("./prepare.js").prepare>>} Prepared
+ * @typedef {{ slices: import("./volume.js").Scanned & { affine: number[] },
+ *   scan: { brain: Uint8Array, shape: [number, number, number], affine: number[] } }} ToDetect
+ * @typedef {import("./volume.js").Detected & { volume: Float32Array }} Mapped and the map on the
+ *   scan's own grid
  * @typedef {{
  *   open: (name: string, onProgress?: OnProgress) => Promise<Manifest>,
  *   redraw: (name: string, request: Request) => Promise<Redrawn>,
+ *   prepare: (files: { scan: File, mask?: File | null }) => Promise<Prepared>,
+ *   detect: (name: string, request: ToDetect, onSlice: OnProgress) => Promise<Mapped | null>,
+ *   stop: () => void,
  *   close: () => void,
  * }} Lab
  */
@@ -45,7 +53,7 @@ export function openLab({ base, addresses = {} }) {
     waiting.clear();
   }
 
-  /** @param {string} ask @param {string} name @param {OnProgress} onProgress @param {Request} [request] */
+  /** @param {string} ask @param {string} name @param {OnProgress} onProgress @param {any} [request] */
   function send(ask, name, onProgress, request) {
     return new Promise((resolve, reject) => {
       const id = ++asked;
@@ -58,6 +66,9 @@ export function openLab({ base, addresses = {} }) {
   return {
     open: (name, onProgress = () => {}) => send("open", name, onProgress),
     redraw: (name, request) => send("redraw", name, () => {}, request),
+    prepare: (files) => send("prepare", "", () => {}, files),
+    detect: (name, request, onSlice) => send("detect", name, onSlice, request),
+    stop: () => worker?.postMessage({ id: ++asked, ask: "stop" }), // what was asked ends with null
     close: () => stop("the lab was closed"),
   };
 }
