@@ -2,6 +2,7 @@
 // maskdiff_edu/scans/brain.py. Masks hold 0 and 1, voxels run along the first axis first.
 
 import { determinant, voxelSizes } from "./affine.js";
+import { boundingBox, cutOut } from "./grids.js";
 
 /** @typedef {import("./affine.js").Affine} Affine */
 /** @typedef {import("./affine.js").Triple} Triple */
@@ -22,21 +23,44 @@ const MAX_FILLED = 0.7; // of the field of view
  * @returns {Uint8Array}
  */
 export function findBrain(image, shape) {
-  const inside = new Uint8Array(image.length);
-  image.forEach((v, i) => (inside[i] = v ? 1 : 0));
-  if (!inside.includes(1)) return inside;
+  const found = new Uint8Array(image.length);
+  for (let i = 0; i < image.length; i++) found[i] = image[i] ? 1 : 0;
+  if (!found.includes(1)) return found;
+  const box = framed(boundingBox(found, shape));
+  const values = cutOut(image, shape, box);
+  const inside = new Uint8Array(cutOut(found, shape, box));
+  const kept = fillHoles(largePieces(withoutHalo(values, inside, box.shape), box.shape), box.shape);
+  return new Uint8Array(cutOut(kept, box.shape, { first: opposite(box.first), shape }));
+}
+
+/** With one voxel of background on each side: so nothing in it has a neighbour outside.
+ * @param {import("./grids.js").Box} box @returns {import("./grids.js").Box} */
+function framed({ first, shape }) {
+  const wider = (/** @type {Triple} */ triple, /** @type {number} */ by) =>
+    /** @type {Triple} */ (triple.map((v) => v + by));
+  return { first: wider(first, -1), shape: wider(shape, 2) };
+}
+
+/** @param {Triple} triple */
+function opposite(triple) {
+  return /** @type {Triple} */ (triple.map((v) => -v));
+}
+
+/** What is left without the nearly black rim, if that is large. @param {Float32Array} image @param {Uint8Array} inside @param {Triple} shape */
+function withoutHalo(image, inside, shape) {
   // In 32 bits, as the library compares.
   const limit = Math.fround(Math.fround(NEARLY_BLACK) * medianSize(image, inside));
-  const isBlack = (/** @type {number} */ i) => Math.abs(image[i]) < limit;
-  const filled = fillHoles(inside.map((v, i) => (v && !isBlack(i) ? 1 : 0)), shape);
-  const isRim = (/** @type {number} */ i) => inside[i] && isBlack(i) && !filled[i];
+  const bright = new Uint8Array(inside.length);
+  for (let i = 0; i < bright.length; i++) bright[i] = inside[i] && Math.abs(image[i]) >= limit ? 1 : 0;
+  const core = fillHoles(bright, shape);
+  const kept = new Uint8Array(inside.length);
   let [rim, all] = [0, 0];
-  for (let i = 0; i < inside.length; i++) {
-    if (isRim(i)) rim += 1;
+  for (let i = 0; i < kept.length; i++) {
+    kept[i] = inside[i] & core[i];
     all += inside[i];
+    rim += inside[i] - kept[i];
   }
-  const kept = rim > MAX_RIM * all ? inside.map((v, i) => (isRim(i) ? 0 : v)) : inside;
-  return fillHoles(largePieces(kept, shape), shape);
+  return rim > MAX_RIM * all ? kept : inside;
 }
 
 /** Median of the sizes of what is marked. @param {Float32Array} values @param {Uint8Array} marked */
@@ -46,87 +70,65 @@ function medianSize(values, marked) {
   return sizes.length % 2 ? sizes[middle] : Math.fround((sizes[middle - 1] + sizes[middle]) / 2);
 }
 
-/** Everything but what the outside reaches. @param {Uint8Array} mask @param {Triple} shape */
+/** All but what the frame reaches. @param {Uint8Array} mask framed by background @param {Triple} shape */
 function fillHoles(mask, shape) {
-  const [n, m, k] = shape;
-  const outside = new Uint8Array(mask.length);
-  const stack = new Stack();
-  const enter = (/** @type {number} */ i) => {
-    if (mask[i] || outside[i]) return;
-    outside[i] = 1;
-    stack.push(i);
-  };
-  for (let z = 0, i = 0; z < k; z++) {
-    for (let y = 0; y < m; y++) {
-      const isFace = z === 0 || z === k - 1 || y === 0 || y === m - 1;
-      for (let x = 0; x < n; x += isFace ? 1 : n - 1) enter(i + x);
-      i += n;
-    }
-  }
-  while (stack.size) eachNeighbour(stack.pop(), shape, enter);
-  return outside.map((v) => 1 - v);
+  const filled = mask.map((v) => 1 - v);
+  flood(filled, 0, shape); // from row to row it passes the frame, which is one piece anyway
+  for (let i = 0; i < mask.length; i++) filled[i] |= mask[i];
+  return filled;
 }
 
-/** Pieces of at least a tenth of the largest. @param {Uint8Array} mask @param {Triple} shape */
+/** Pieces of at least a tenth of the largest. @param {Uint8Array} mask framed by background @param {Triple} shape */
 function largePieces(mask, shape) {
-  const labels = new Int32Array(mask.length);
-  const sizes = [0];
-  const stack = new Stack();
-  for (let i = 0; i < mask.length; i++) {
-    if (!mask[i] || labels[i]) continue;
-    const label = sizes.push(0) - 1;
-    const enter = (/** @type {number} */ at) => {
-      if (!mask[at] || labels[at]) return;
-      labels[at] = label;
-      sizes[label] += 1;
-      stack.push(at);
-    };
-    enter(i);
-    while (stack.size) eachNeighbour(stack.pop(), shape, enter);
-  }
-  const least = MIN_PIECE * sizes.reduce((a, b) => Math.max(a, b));
-  return mask.map((_, i) => (labels[i] && sizes[labels[i]] >= least ? 1 : 0));
+  const left = Uint8Array.from(mask);
+  /** @type {Int32Array[]} */
+  const pieces = [];
+  for (let i = left.indexOf(1); i >= 0; i = left.indexOf(1, i + 1)) pieces.push(flood(left, i, shape));
+  const least = MIN_PIECE * pieces.reduce((most, piece) => Math.max(most, piece.length), 0);
+  const kept = new Uint8Array(mask.length);
+  for (const piece of pieces) if (piece.length >= least) piece.forEach((i) => (kept[i] = 1));
+  return kept;
 }
 
-/** The six that share a face. @param {number} i @param {Triple} shape @param {(i: number) => void} visit */
-function eachNeighbour(i, [n, m, k], visit) {
-  const x = i % n;
-  const y = Math.floor(i / n) % m;
-  const z = Math.floor(i / (n * m));
-  if (x > 0) visit(i - 1);
-  if (x < n - 1) visit(i + 1);
-  if (y > 0) visit(i - n);
-  if (y < m - 1) visit(i + n);
-  if (z > 0) visit(i - n * m);
-  if (z < k - 1) visit(i + n * m);
-}
-
-/** Whole numbers, the newest first; a list of them would take four times the memory. */
-class Stack {
-  size = 0;
-  #values = new Int32Array(1 << 16);
-  /** @param {number} value */
-  push(value) {
-    if (this.size === this.#values.length) {
-      const larger = new Int32Array(2 * this.size);
-      larger.set(this.#values);
-      this.#values = larger;
+/**
+ * Takes a voxel and all that hangs together with it, face to face, out of what is marked.
+ * @param {Uint8Array} marked changed; its frame is marked all over or nowhere
+ * @param {number} first
+ * @param {Triple} shape
+ * @returns {Int32Array} what was taken out
+ */
+function flood(marked, first, [n, m]) {
+  if (!marked[first]) return new Int32Array();
+  let taken = new Int32Array(64);
+  let [done, found] = [0, 1];
+  taken[0] = first;
+  marked[first] = 0;
+  const steps = [-1, 1, -n, n, -n * m, n * m];
+  while (done < found) {
+    const at = taken[done++];
+    for (let s = 0; s < 6; s++) {
+      const next = at + steps[s];
+      if (!marked[next]) continue;
+      marked[next] = 0;
+      if (found === taken.length) {
+        const longer = new Int32Array(4 * found);
+        longer.set(taken);
+        taken = longer;
+      }
+      taken[found++] = next;
     }
-    this.#values[this.size++] = value;
   }
-  pop() {
-    return this.#values[--this.size];
-  }
+  return taken.slice(0, found);
 }
 
 /** How much of what is not 0 a found brain lacks, in words. @param {Float32Array} image @param {Uint8Array} brain */
 export function signsOfLoss(image, brain) {
   let [lost, all] = [0, 0];
-  image.forEach((v, i) => {
-    if (!v) return;
+  for (let i = 0; i < image.length; i++) {
+    if (!image[i]) continue;
     all += 1;
     if (!brain[i]) lost += 1;
-  });
+  }
   if (lost <= MAX_LOST * all) return null;
   const share = Math.round((100 * lost) / all);
   return `${share}% of what is not 0 was left out, as a nearly black rim or as small pieces`;
@@ -134,14 +136,21 @@ export function signsOfLoss(image, brain) {
 
 /** @param {Uint8Array} brain @param {Affine} affine */
 export function litresOf(brain, affine) {
-  return brain.reduce((a, b) => a + b, 0) * Math.abs(determinant(affine)) * 1e-6;
+  return countOf(brain) * Math.abs(determinant(affine)) * 1e-6;
+}
+
+/** @param {Uint8Array} mask */
+function countOf(mask) {
+  let count = 0;
+  for (let i = 0; i < mask.length; i++) count += mask[i];
+  return count;
 }
 
 /** What shows that a mask holds more than a brain, in words. @param {Uint8Array} brain @param {Affine} affine @param {Triple} shape */
 export function skullSigns(brain, affine, shape) {
   const litres = litresOf(brain, affine);
   if (litres > MAX_BRAIN_LITRES) return `the foreground measures ${litres.toFixed(1)} litres`;
-  const filled = brain.reduce((a, b) => a + b, 0) / brain.length;
+  const filled = countOf(brain) / brain.length;
   if (filled > MAX_FILLED) return `the foreground fills ${Math.round(100 * filled)}% of the volume`;
   const wide = widthOf(brain, affine, shape);
   return wide > MAX_BRAIN_WIDTH ? `the foreground is ${wide.toFixed(0)} mm wide` : null;

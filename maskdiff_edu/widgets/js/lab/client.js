@@ -8,16 +8,12 @@ import { addressOf } from "./files.js";
  * @typedef {import("./redraw.js").Request} Request
  * @typedef {import("./redraw.js").Redrawn} Redrawn
  * @typedef {Awaited<ReturnType<typeof import("./prepare.js").prepare>>} Prepared
- * @typedef {{ slices: import("./volume.js").Scanned & { affine: number[] },
- *   scan: { brain: Uint8Array, shape: [number, number, number], affine: number[] } }} ToDetect
- * @typedef {import("./volume.js").Detected & { volume: Float32Array }} Mapped and the map on the
- *   scan's own grid
  * @typedef {{
  *   open: (name: string, onProgress?: OnProgress) => Promise<Manifest>,
  *   redraw: (name: string, request: Request) => Promise<Redrawn>,
  *   prepare: (files: { scan: File, mask?: File | null }) => Promise<Prepared>,
- *   detect: (name: string, request: ToDetect, onSlice: OnProgress) => Promise<Mapped | null>,
- *   stop: () => void,
+ *   map: (request: Parameters<typeof import("./volume.js").map>[0]) =>
+ *     Promise<import("./volume.js").Mapped>,
  *   close: () => void,
  * }} Lab
  */
@@ -67,8 +63,7 @@ export function openLab({ base, addresses = {} }) {
     open: (name, onProgress = () => {}) => send("open", name, onProgress),
     redraw: (name, request) => send("redraw", name, () => {}, request),
     prepare: (files) => send("prepare", "", () => {}, files),
-    detect: (name, request, onSlice) => send("detect", name, onSlice, request),
-    stop: () => worker?.postMessage({ id: ++asked, ask: "stop" }), // what was asked ends with null
+    map: (request) => send("map", "", () => {}, request),
     close: () => stop("the lab was closed"),
   };
 }

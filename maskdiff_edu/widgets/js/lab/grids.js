@@ -124,33 +124,50 @@ export function resample(values, from, to, { outside = 0, fade = false } = {}) {
 }
 
 /** @param {Float32Array} values @param {Triple} size @param {number[]} matrix @param {Triple} shape @param {{ outside: number, fade: boolean }} how */
-function interpolate(values, size, matrix, shape, { outside, fade }) {
-  const [n, m, k] = size;
+function interpolate(values, [n, m, k], matrix, shape, { outside, fade }) {
   const reach = fade ? 1 : 0; // voxels beyond the outer centres that still count
   const found = new Float32Array(shape[0] * shape[1] * shape[2]).fill(outside);
+  const [mx, my, mz] = [0, 4, 8].map((row) => matrix.slice(row, row + 4));
   const value = (/** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ z) =>
     x < 0 || y < 0 || z < 0 || x >= n || y >= m || z >= k ? outside : values[(z * m + y) * n + x];
   for (let c = 0, at = 0; c < shape[2]; c++) {
     for (let b = 0; b < shape[1]; b++) {
       for (let a = 0; a < shape[0]; a++, at++) {
-        const x = matrix[3] + matrix[0] * a + matrix[1] * b + matrix[2] * c;
-        const y = matrix[7] + matrix[4] * a + matrix[5] * b + matrix[6] * c;
-        const z = matrix[11] + matrix[8] * a + matrix[9] * b + matrix[10] * c;
+        const x = mx[3] + mx[0] * a + mx[1] * b + mx[2] * c;
+        const y = my[3] + my[0] * a + my[1] * b + my[2] * c;
+        const z = mz[3] + mz[0] * a + mz[1] * b + mz[2] * c;
         if (x < -reach || y < -reach || z < -reach) continue;
         if (x > n - 1 + reach || y > m - 1 + reach || z > k - 1 + reach) continue;
-        const [x0, y0, z0] = [Math.floor(x), Math.floor(y), Math.floor(z)];
-        const [dx, dy, dz] = [x - x0, y - y0, z - z0];
-        let sum = 0;
-        for (let i = 0; i < 8; i++) {
-          const [ix, iy, iz] = [i & 1, (i >> 1) & 1, i >> 2];
-          const weight = (ix ? dx : 1 - dx) * (iy ? dy : 1 - dy) * (iz ? dz : 1 - dz);
-          if (weight) sum += weight * value(x0 + ix, y0 + iy, z0 + iz);
+        const x0 = Math.floor(x);
+        const y0 = Math.floor(y);
+        const z0 = Math.floor(z);
+        const fx = x - x0;
+        const fy = y - y0;
+        const fz = z - z0;
+        let below; // at z0, and at the next z
+        let above;
+        if (x0 >= 0 && y0 >= 0 && z0 >= 0 && x0 < n - 1 && y0 < m - 1 && z0 < k - 1) {
+          const i = (z0 * m + y0) * n + x0; // all eight are there: the common case, and quick
+          const j = i + n * m;
+          below = square(values[i], values[i + 1], values[i + n], values[i + n + 1], fx, fy);
+          above = square(values[j], values[j + 1], values[j + n], values[j + n + 1], fx, fy);
+        } else {
+          const four = (/** @type {number} */ at) =>
+            square(value(x0, y0, at), value(x0 + 1, y0, at), value(x0, y0 + 1, at), value(x0 + 1, y0 + 1, at), fx, fy);
+          below = four(z0);
+          above = four(z0 + 1);
         }
-        found[at] = sum;
+        found[at] = below + (above - below) * fz;
       }
     }
   }
   return found;
+}
+
+/** Between four corners. @param {number} a @param {number} b @param {number} c @param {number} d @param {number} x @param {number} y */
+function square(a, b, c, d, x, y) {
+  const first = a + (b - a) * x;
+  return first + (c + (d - c) * x - first) * y;
 }
 
 /**

@@ -54,7 +54,8 @@ export async function readNifti(file, { finite = true, notes = [] } = {}) {
     if (most < wanted) throw new Error(`${Math.max(0, most)} bytes of ${wanted}`);
     const content = await source?.takeFrom(header.start, wanted, head);
     const data = voxels(/** @type {Uint8Array} */ (content), header);
-    const bad = data.reduce((count, v) => count + (Number.isFinite(v) ? 0 : 1), 0);
+    let bad = 0;
+    for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad += 1;
     if (bad && finite) {
       throw fail(
         `expected finite values, got ${bad} voxels of NaN or infinity; outside of a brain mask ` +

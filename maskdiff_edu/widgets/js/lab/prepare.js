@@ -85,11 +85,11 @@ async function readMask(mask, scanName, shape, forms, notes) {
 /** 0 for what is no number outside the brain, as some tools write it. @param {string} name @param {Float32Array} image @param {Uint8Array} brain */
 function keepFinite(name, image, brain) {
   let bad = 0;
-  image.forEach((v, i) => {
-    if (Number.isFinite(v)) return;
+  for (let i = 0; i < image.length; i++) {
+    if (Number.isFinite(image[i])) continue;
     image[i] = 0;
     bad += brain[i];
-  });
+  }
   if (bad) {
     throw new Error(
       `${name}: expected finite values inside the brain mask, got ${bad} voxels of NaN or infinity`,

@@ -2,60 +2,77 @@
 // model's card says (MaskedDDPM.detect). Only the random numbers are the page's own.
 
 import { postprocess, residual } from "./anomaly.js";
-import { redraw } from "./redraw.js";
+import { toVolume } from "./prepare.js";
 
 /**
- * @typedef {{ images: Float32Array, brain: Uint8Array, size: import("./anomaly.js").Size,
- *   seed: number, noise?: Float32Array[][] }} Scanned slices; `noise`, for each slice one field a
- *   draw, takes the place of the seed's
- * @typedef {{ anomaly: Float32Array, redrawn: Float32Array }} Detected one number a voxel of the
- *   slices, 0 and -1 outside the brain
+ * @typedef {import("./client.js").Lab} Lab
+ * @typedef {import("./prepare.js").Slices} Slices
+ * @typedef {Pick<import("./prepare.js").Scan, "brain" | "shape" | "affine">} Place of a scan
+ * @typedef {{ anomaly: Float32Array, volume: Float32Array }} Mapped one number a voxel of the
+ *   slices, 0 outside the brain; and the same on the scan's own grid
+ */
+/**
+ * @typedef {{ slices: Slices, scan: Place, seed: number, noise?: Float32Array[][] }} Scanned
+ *   `noise`, for each slice one field a draw, takes the place of the seed's
  */
 
 const SEEDS = 2 ** 16; // slices of one seed; no scan has as many
 
 /**
- * @param {import("./network.js").Network} network
+ * @param {Lab[]} labs each redraws a slice at a time
+ * @param {string} name of the model
  * @param {Scanned} scanned
  * @param {(done: number, of: number) => void} [onSlice]
- * @param {() => boolean} [isStopped] asked after every slice
- * @returns {Promise<Detected | null>} null if it was stopped
- * @throws {RangeError} for slices of another size than the network takes
+ * @param {() => boolean} [isStopped] asked before every slice
+ * @returns {Promise<Mapped & { redrawn: Float32Array } | null>} null if it was stopped
+ * @throws {Error} for slices of another size than the network takes
  */
-export async function detect(network, scanned, onSlice = () => {}, isStopped = () => false) {
-  const { images, brain, size, seed, noise } = scanned;
-  const { inputs, detector, name } = network.manifest;
-  requireSize(size, inputs.x_t);
-  const { t, draws } = detector;
+export async function detect(labs, name, scanned, onSlice = () => {}, isStopped = () => false) {
+  const { slices, scan, seed, noise } = scanned;
+  const { images, brain, size } = slices;
+  // One after the other: what the first one loaded, the browser has kept for the others.
+  for (const lab of labs) requireSize(size, (await lab.open(name)).inputs.x_t);
+  const { detector } = await labs[0].open(name);
   const pixels = size.h * size.w;
   const redrawn = new Float32Array(images.length);
-  for (let i = 0; i < size.n; i++) {
-    const x0 = images.slice(i * pixels, (i + 1) * pixels);
-    const request = { x0, t, draws, seed: seed * SEEDS + i, noise: noise?.[i] };
-    redrawn.set((await redraw(network, request)).x0Hat, i * pixels);
-    onSlice(i + 1, size.n);
-    await aMoment();
-    if (isStopped()) return null;
-  }
+  let [next, done] = [0, 0];
+  await Promise.all(
+    labs.map(async (lab) => {
+      while (next < size.n && !isStopped()) {
+        const i = next++;
+        const x0 = images.slice(i * pixels, (i + 1) * pixels);
+        const { t, draws } = detector;
+        const request = { x0, t, draws, seed: seed * SEEDS + i, noise: noise?.[i] };
+        redrawn.set((await lab.redraw(name, request)).x0Hat, i * pixels);
+        onSlice(++done, size.n);
+      }
+    }),
+  );
+  if (isStopped()) return null;
   if (!redrawn.every((v, i) => !brain[i] || Number.isFinite(v))) {
     throw new Error(`${name}: expected finite answers, got NaN or infinity`);
   }
-  const values = residual(images, redrawn, detector.residual);
-  const anomaly = postprocess(values, brain, size, detector.postprocessing);
-  return { anomaly, redrawn: redrawn.map((v, i) => (brain[i] ? v : -1)) };
+  return { redrawn, ...(await labs[0].map({ slices, scan, redrawn, detector })) };
+}
+
+/**
+ * The last step: from the redrawn slices to the map, and to the scan's own grid.
+ * @param {{ slices: Slices, scan: Place, redrawn: Float32Array,
+ *   detector: import("./network.js").Manifest["detector"] }} request
+ * @returns {Mapped}
+ */
+export function map({ slices, scan, redrawn, detector }) {
+  const values = residual(slices.images, redrawn, detector.residual);
+  const anomaly = postprocess(values, slices.brain, slices.size, detector.postprocessing);
+  return { anomaly, volume: toVolume(anomaly, slices, scan) };
 }
 
 /** @param {import("./anomaly.js").Size} size @param {[string, number, number, number]} taken */
 function requireSize({ h, w }, [, , height, width]) {
   if (h === height && w === width) return;
-  throw new RangeError(
+  throw new Error(
     `expected a brain that fits into slices of ${height} x ${width} pixels of 2 mm, which the ` +
       `networks in this page take, got one that needs ${h} x ${w}. On your own machine ` +
       "`maskdiff-edu score` takes it.",
   );
-}
-
-/** Lets messages in, such as one that says to stop. */
-function aMoment() {
-  return new Promise((resolve) => setTimeout(resolve));
 }

@@ -1,11 +1,14 @@
 // The networks, beside the page: whatever they take, the page stays quick. Messages are
-// {id, ask: "open" | "redraw" | "prepare" | "detect" | "stop", places, name, request}; answers
-// {id, progress | result | error}. "stop" has no answer: what was asked before it ends with null.
+// {id, ask: "open" | "redraw", places, name, request}, or "prepare" and "map", which need no network;
+// answers {id, progress | result | error}.
 
 import { openNetwork } from "./network.js";
-import { prepare, toVolume } from "./prepare.js";
+import { prepare } from "./prepare.js";
 import { redraw } from "./redraw.js";
-import { detect } from "./volume.js";
+import { map } from "./volume.js";
+
+/** What takes no network. @type {Record<string, (request: any) => any>} */
+const WITHOUT = { prepare, map };
 
 /** Opened or being opened, by name. @type {Map<string, Promise<import("./network.js").Network>>} */
 const networks = new Map();
@@ -25,12 +28,8 @@ function network(places, name, onProgress) {
 /** One after the other, in the order they came: the engine runs one session at a time. */
 let last = Promise.resolve();
 
-/** Asked before this number: to be stopped. */
-let stopped = 0;
-
 self.onmessage = ({ data }) => {
-  if (data.ask === "stop") stopped = data.id;
-  else last = last.then(() => answer(data));
+  last = last.then(() => answer(data));
 };
 
 /** @param {{ id: number, ask: string, places: any, name: string, request?: any }} message */
@@ -38,17 +37,12 @@ async function answer({ id, ask, places, name, request }) {
   try {
     const report = (/** @type {number} */ loaded, /** @type {number} */ total) =>
       self.postMessage({ id, progress: { loaded, total } });
-    const result = ask === "prepare" ? await prepare(request) : await asked();
-    self.postMessage({ id, result });
-
-    async function asked() {
+    const work = async () => {
       const opened = await network(places, name, report);
-      if (ask === "open") return opened.manifest;
-      if (ask === "redraw") return redraw(opened, request);
-      const found = await detect(opened, request.slices, report, () => id < stopped);
-      const { slices, scan } = request;
-      return found && { ...found, volume: toVolume(found.anomaly, slices, scan) };
-    }
+      return ask === "open" ? opened.manifest : redraw(opened, request);
+    };
+    const result = await (WITHOUT[ask] ?? work)(request);
+    self.postMessage({ id, result });
   } catch (error) {
     self.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
   }
