@@ -5,7 +5,7 @@ const AXES = { x: "to the right", y: "to the front", z: "upwards" };
 
 async function render({ model, el }) {
   const spec = model.get("spec");
-  const { figure, stage, controls: area, say } = shell(el, model);
+  const { stage, controls: area, say } = shell(el, model);
   const scanFile = fileField("scan: T2, without the skull, .nii or .nii.gz");
   const maskFile = fileField("its brain mask, if you have one");
   const caution = make("p", { className: "maskdiff-caution", textContent: spec.caution });
@@ -21,8 +21,8 @@ async function render({ model, el }) {
   const shares = Array.from({ length: 101 }, (_, i) => i / 100);
   const controls = {
     model: choices({ label: "network", values: spec.models, value: value.model, onChange }),
-    threshold: slider({ label: "show scores above", values: shares, value: value.threshold, onChange, show: (v) => v.toFixed(2) }),
-    opacity: slider({ label: "how solid the map is", values: shares, value: value.opacity, onChange, show: percent }),
+    threshold: slider({ label: "scores above", values: shares, value: value.threshold, onChange, show: (v) => v.toFixed(2) }),
+    opacity: slider({ label: "opacity", values: shares, value: value.opacity, onChange, show: percent }),
   };
   const onMove = () => view?.moveTo(Object.keys(AXES).map((axis) => places[axis].value));
   const places = Object.fromEntries(
@@ -53,8 +53,6 @@ async function render({ model, el }) {
     run.textContent = isRunning ? "stop" : spec.invitation; // one button, so that it keeps the focus
     progress.node.hidden = !isRunning;
     notes.replaceChildren(...(prepared?.notes ?? []).map((note) => make("li", {}, ...words(note))));
-    if (isRunning) figure.setAttribute("aria-busy", "true");
-    else figure.removeAttribute("aria-busy");
   }
 
   // Runs `work` unless the reader has wanted something else meanwhile; what fails is said.
@@ -130,6 +128,7 @@ async function render({ model, el }) {
       say(`\`${name}\` redraws ${prepared.slices.size.n} slices.`);
       await lab.places.bring(name);
       const { threshold } = await lab.labs[0].open(name, (...now) => progress.show("loading the network", ...now));
+      progress.show(`slice 0 of ${prepared.slices.size.n}`, 0, 1);
       const onSlice = (done, of) => isStopped() || progress.show(`slice ${done} of ${of}`, done, of);
       const result = await lab.tools.detect(lab.labs, name, { ...prepared, seed: 0 }, onSlice, isStopped);
       if (!result || isStopped()) return;

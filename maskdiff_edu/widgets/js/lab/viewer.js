@@ -10,7 +10,7 @@ export const NIIVUE = {
   sha256: "7d07614af47374092de98808c6ec1864b035f2a58efe99db433c66f35829afec",
 };
 
-const NOT_MIN_TO_MAX = 1; // NiiVue: colours count from 0, and below the threshold there are none
+const FROM_ZERO = 2; // NiiVue's colormapType: colours count from 0, below the threshold are none
 const TOP = 0.5; // the score with the brightest colour
 
 /** @typedef {{ data: Float32Array, shape: [number, number, number], affine: number[] }} Volume */
@@ -38,6 +38,9 @@ export async function openViewer(places, canvas, onMove) {
     multiplanarLayout: MULTIPLANAR_TYPE.AUTO,
     multiplanarShowRender: SHOW_RENDER.NEVER,
     crosshairColor: [0, 0.84, 1, 1],
+    crosshairWidthUnit: "mm",
+    crosshairWidth: 0.8,
+    crosshairGap: 5, // so that it does not hide what it points at
     fontColor: [1, 1, 1, 1],
     // Its own keys need the mouse over the picture; the figure has sliders instead.
     clipPlaneHotKey: "",
@@ -77,7 +80,7 @@ export async function openViewer(places, canvas, onMove) {
       removeMap();
       const how = { colormap: "magma", cal_min: threshold, cal_max: TOP, opacity };
       const map = await image(volume, how);
-      map.colormapType = NOT_MIN_TO_MAX;
+      map.colormapType = FROM_ZERO;
       viewer.addVolume(map);
       viewer.createOnLocationChange();
     },
