@@ -8,7 +8,7 @@ from typing import Any
 
 from maskdiff_edu.training.checkpoints import available_models
 from maskdiff_edu.widgets.base import Figure, script, styles
-from maskdiff_edu.widgets.lab import model_files, script_files, viewer_files
+from maskdiff_edu.widgets.lab import megabytes, model_files, script_files, viewer_files
 
 THRESHOLD, OPACITY = 0.2, 0.7  #: of the map, until a model names its own threshold
 
@@ -49,7 +49,8 @@ class OwnScan(Figure):
             "invitation": "look for anomalies",
             "caution": "For teaching, not for diagnosis. Your scan is read in this page and never "
             "leaves it.",
-            "hint": "Choose a scan, or drop it on its field.",
+            "hint": "Choose a scan, or drop it into the frame. What the page needs for it, "
+            f"{megabytes(models[0]) + 1} MB, is loaded then.",
         }
         value = {"model": models[0], "threshold": THRESHOLD, "opacity": OPACITY}
         super().__init__(label=label, alt=alt, spec=spec, value=value)

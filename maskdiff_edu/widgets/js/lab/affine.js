@@ -108,7 +108,7 @@ export function formsOf(header, shape, fail) {
   const scale = MILLIMETRES.get(header.units & 7) ?? 1;
   const sizes = header.pixdim.slice(1, 4).map((mm) => mm * scale);
   if (!sizes.every((mm) => Number.isFinite(mm) && mm > 0)) {
-    throw fail(`expected positive voxel sizes, header says [${sizes.join(", ")}] mm`);
+    throw fail(`expected positive voxel sizes, header says [${sizes.map(decimal).join(", ")}] mm`);
   }
   const told = [];
   if (header.scode > 0) told.push([...header.rows, 0, 0, 0, 1]);
@@ -118,6 +118,11 @@ export function formsOf(header, shape, fail) {
   );
   checkForm(forms[0], sizes, shape, fail);
   return forms.filter((form) => form.every(Number.isFinite));
+}
+
+/** A number as the library writes it, with a point. @param {number} value */
+export function decimal(value) {
+  return Number.isInteger(value) ? value.toFixed(1) : String(value).toLowerCase();
 }
 
 /** The rotation of a quaternion, the voxel sizes, and the place of the first voxel. @param {import("./nifti.js").Header} header */

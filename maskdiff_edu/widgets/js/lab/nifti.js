@@ -2,7 +2,7 @@
 // Of a kept reader little would be left: the checks come before a voxel takes memory, on the raw
 // numbers of the header, and the browser itself opens gzip. Voxels run along the first axis first.
 
-import { axisCodes, distance, formsOf, voxelSizes } from "./affine.js";
+import { axisCodes, decimal, distance, formsOf, voxelSizes } from "./affine.js";
 
 /**
  * @typedef {[number, number, number]} Shape
@@ -144,7 +144,7 @@ function parsed(head, fail) {
       }
       const [start] = values.start;
       if (!(start === 0 || (start >= first - 4 && start < 2 ** 31))) {
-        throw fail(`expected the voxels' place in the file, from ${first} on, header says ${start}`);
+        throw fail(`expected the voxels' place in the file, from ${first} on, header says ${decimal(start)}`);
       }
       const { dim, pixdim, quaternion, offset, rows } = values;
       const one = (/** @type {string} */ name) => values[name][0];
