@@ -1,23 +1,32 @@
 """A reader's own scan in the page: prepared and scored as by the library, and never sent away."""
 
 import base64
+import gzip
+import re
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fetch_third_party
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from browser import Shown
+from lab_page import serve
 from scipy import ndimage
+from site_visits import Quiet
 
 from maskdiff_edu.brains import cohort_seeds, make_member
 from maskdiff_edu.detection import build_method
 from maskdiff_edu.diffusion import fractal_noise
+from maskdiff_edu.errors import ScanError
 from maskdiff_edu.scans import Scan, load_scan, save_volume, to_slices, to_volume
 from maskdiff_edu.scans.grids import resample
+from maskdiff_edu.widgets import OwnScan
 
 pytestmark = pytest.mark.slow
 
@@ -301,3 +310,326 @@ def test_real_scans(worker: Any, scans: Path, real: Path, scan: str) -> None:
     assert found["notes"] == told
     apart, other = agree(found, expected)
     assert apart < WORST and other < OTHER_SHARE
+
+
+# ---- The figure
+
+SCAN, MASK = "scan: T2, without the skull", "its brain mask"
+LOOK = "look for anomalies"
+
+
+class Own(Shown):
+    """The figure on a site that brings the networks, or beside a kernel."""
+
+    def __init__(self, page: Any, address: str, kernel: bool = False) -> None:
+        self.asked: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        super().__init__(page, OwnScan(), kernel, address)
+        if not kernel:
+            page.evaluate("globalThis.maskdiffLab = '/maskdiff/'")
+
+    def give(self, path: Path, mask: Path | None = None) -> None:
+        if mask:
+            self.page.get_by_label(MASK).set_input_files(mask)
+        self.page.get_by_label(SCAN).set_input_files(path)
+
+    def wait_for_words(self, pattern: str) -> re.Match:
+        for _ in range(1200):
+            if found := re.search(pattern, self.words):
+                return found
+            self.page.wait_for_timeout(25)
+        raise AssertionError(f"waited in vain for {pattern!r}; the figure says {self.words!r}")
+
+
+@pytest.fixture
+def few(patient: Scan, tmp_path: Path) -> Path:
+    part = small(patient)
+    return save_volume(tmp_path / "few.nii.gz", part.image, part.affine)
+
+
+def test_unknown_models_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"models: expected some of .*ddpm"):
+        OwnScan(models=["unknown"])
+
+
+def test_the_viewer_is_the_one_that_was_fetched() -> None:
+    folder = fetch_third_party.ROOT / fetch_third_party.VIEWER
+    source = (folder.parent / "viewer.js").read_text(encoding="utf-8")
+    sums = fetch_third_party.SUMS.read_text(encoding="utf-8")
+    [line] = [line for line in sums.splitlines() if line.endswith("niivue.packed")]
+    assert f'sha256: "{line.partition(" ")[0]}"' in source
+    assert f"bytes: {(folder / 'niivue.packed').stat().st_size}," in source
+
+
+def test_a_scan_is_looked_through_and_its_map_saved(
+    page: Any, few: Path, served_as_the_book: str, root: Path, tmp_path: Path
+) -> None:
+    """By keys alone, but for the file; what is said is what the saved map holds."""
+    shown = Own(page, served_as_the_book)
+    assert page.get_by_role("button", name=LOOK).is_disabled()
+    assert page.locator("canvas").is_hidden()
+    assert not any("niivue" in url or "ort" in url for url in shown.asked)
+    caution = page.locator(".maskdiff-caution").inner_text()
+    assert "not for diagnosis" in caution and "never leaves it" in caution
+    shown.give(few)
+    shown.wait_for_words(r"few: 96 x 96 x 4 voxels, 4 slices of 2 mm")
+    assert "the brain measures" in page.locator(".maskdiff-notes li").inner_text()
+    assert page.locator("canvas").is_visible()
+    before = page.locator("canvas").get_attribute("aria-label")
+    assert re.fullmatch(r"few from three sides\. At the crosshair: intensity -?[\d.]+\.", before)
+    page.get_by_label("left to right").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("canvas").get_attribute("aria-label") != before
+
+    page.get_by_label("fpm-cm").focus()
+    page.keyboard.press("ArrowRight")  # the next network
+    page.get_by_role("button", name=LOOK).focus()
+    page.keyboard.press("Enter")
+    told = shown.wait_for_words(r"fpm: ([\d.]+) ml of a brain of (\d+) ml score above 0.18")
+    assert page.evaluate("document.activeElement.textContent") == LOOK
+    assert "score" in page.locator("canvas").get_attribute("aria-label")
+    assert shown.value["threshold"] == 0.18
+    with page.expect_download() as download:
+        page.get_by_role("button", name="save the map").focus()
+        page.keyboard.press("Space")
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.name == "few_anomaly_fpm.nii.gz"
+
+    scan, saved = load_scan_quietly(few), nib.load(path)
+    assert saved.shape == scan.image.shape and saved.get_data_dtype() == np.float32
+    np.testing.assert_allclose(saved.affine, nib.load(few).affine, atol=1e-5)
+    assert saved.header.get_xyzt_units()[0] == "mm"
+    found, voxel = saved.get_fdata(dtype=np.float32), abs(np.linalg.det(saved.affine)) / 1000
+    assert np.isfinite(found).all() and found.max() > 0.1 and not found[~scan.brain_mask].any()
+    assert float(told[1]) == pytest.approx((found > np.float32(0.18)).sum() * voxel, abs=0.051)
+    assert float(told[2]) == pytest.approx(scan.brain_mask.sum() * voxel, abs=0.51)
+
+    picture = page.evaluate(PAINTED)
+    page.get_by_label("scores above").focus()
+    page.keyboard.press("Home")
+    shown.wait_for_words(r"score above 0\.00")
+    assert page.evaluate(PAINTED) != picture
+    page.add_script_tag(content=(root / "tests" / "axe" / "axe.min.js").read_text("utf-8"))
+    violations = page.evaluate("axe.run('figure.maskdiff').then((r) => r.violations)")
+    assert [found["id"] for found in violations] == []
+    assert all(url.startswith((served_as_the_book, "blob:", "data:")) for url in shown.asked)
+
+
+# As the browser would paint it: WebGL keeps no picture for others.
+PAINTED = """() => new Promise((resolve) => requestAnimationFrame(() => {
+  const input = [...document.querySelectorAll("input[type=range]")].at(-1);
+  input.dispatchEvent(new Event("input"));
+  resolve(document.querySelector("canvas").toDataURL());
+}))"""
+
+
+def load_scan_quietly(path: Path) -> Scan:
+    return in_python(path)[0]
+
+
+def test_looking_is_stopped_and_begun_anew(
+    page: Any, patient: Scan, few: Path, served_as_the_book: str, tmp_path: Path
+) -> None:
+    whole = save_volume(tmp_path / "whole.nii.gz", patient.image, patient.affine)
+    shown = Own(page, served_as_the_book)
+    shown.give(whole)
+    shown.wait_for_words("whole: ")
+    page.get_by_role("button", name=LOOK).click()
+    page.get_by_text(re.compile(r"slice [1-9]\d* of \d+")).wait_for()
+    page.get_by_role("button", name="stop").click()
+    assert shown.words == "Stopped: there is no map."
+    assert page.get_by_role("button", name="save the map").is_hidden()
+    page.get_by_role("button", name=LOOK).click()
+    page.get_by_text(re.compile(r"slice [1-9]\d* of \d+")).wait_for()
+    shown.give(few)  # another scan stops it as well
+    shown.wait_for_words("few: ")
+    assert page.get_by_role("button", name=LOOK).is_enabled()
+    page.get_by_role("button", name=LOOK).click()
+    shown.wait_for_words("fpm-cm: .* ml of a brain")
+
+
+def test_a_scan_is_dropped_and_two_are_refused(
+    page: Any, few: Path, served_as_the_book: str
+) -> None:
+    drop = """async ([coded, names]) => {
+      const bytes = Uint8Array.from(atob(coded), (c) => c.charCodeAt(0));
+      const dataTransfer = new DataTransfer();
+      for (const name of names) dataTransfer.items.add(new File([bytes], name));
+      document.querySelector(".maskdiff-drop").dispatchEvent(
+        new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }"""
+    content = base64.b64encode(few.read_bytes()).decode()
+    shown = Own(page, served_as_the_book)
+    page.evaluate(drop, [content, ["a.nii.gz", "b.nii.gz"]])
+    assert shown.words.startswith("expected one file, got 2")
+    page.evaluate(drop, [content, ["a.nii.gz"]])
+    shown.wait_for_words("a: 96 x 96 x 4 voxels")
+
+
+def test_a_notebooks_kernel_brings_what_a_scan_needs(page: Any, few: Path, tmp_path: Path) -> None:
+    """And hears nothing of the scan."""
+    site = tmp_path / "notebook"
+    site.mkdir()
+    (site / "index.html").write_text("<!doctype html><title>A notebook</title>", "utf-8")
+    for address in serve(site, Quiet):
+        shown = Own(page, address, kernel=True)
+        shown.give(few)
+        shown.wait_for_words("few: 96 x 96 x 4 voxels, 4 slices of 2 mm with brain in them. *$")
+        assert page.locator("canvas").is_visible()
+        page.get_by_role("button", name=LOOK).click()
+        shown.wait_for_words("fpm-cm: .* ml of a brain")
+        assert shown.figure.value == {"model": "fpm-cm", "threshold": 0.17, "opacity": 0.7}
+        outside = {url for url in shown.asked if not url.startswith(("blob:", "data:"))}
+        assert outside == {address}
+
+
+def test_a_browser_that_cannot_show_the_scan_still_computes(
+    page: Any, few: Path, served_as_the_book: str
+) -> None:
+    shown = Own(page, served_as_the_book)
+    page.evaluate("HTMLCanvasElement.prototype.getContext = () => null")
+    shown.give(few)
+    shown.wait_for_words("expected a browser with WebGL 2")
+    page.get_by_role("button", name=LOOK).click()
+    shown.wait_for_words("fpm-cm: .* ml of a brain")
+    assert page.locator("canvas").is_hidden()
+    assert page.get_by_role("button", name="save the map").is_visible()
+
+
+# ---- What is no such scan
+
+SHAPE = (20, 24, 16)
+AFFINE = np.diag([-8.0, 8, 8, 1])
+
+
+def stored(data: Any = None, affine: np.ndarray = AFFINE, dtype: Any = np.float32) -> bytes:
+    """The bytes of a good file: a ball of noise."""
+    if data is None:
+        points = np.moveaxis(np.indices(SHAPE), 0, -1) - np.array(SHAPE) / 2
+        noise = np.random.default_rng(0).uniform(50, 100, SHAPE)
+        data = np.where((points**2).sum(-1) < 49, noise, 0)
+    return nib.Nifti1Image(np.asarray(data).astype(dtype), affine, dtype=dtype).to_bytes()
+
+
+def edited(at: int, form: str, *values: Any) -> bytes:
+    """A good file with other numbers in its header."""
+    content = bytearray(stored())
+    struct.pack_into(f"<{form}", content, at, *values)
+    return bytes(content)
+
+
+def with_value(value: float) -> bytes:
+    data = nib.Nifti1Image.from_bytes(stored()).get_fdata()
+    data[10, 12, 8] = value
+    return stored(data)
+
+
+SOME = np.zeros(SHAPE)
+SOME[5:15, 5:15, 5:12] = 1
+BAD = {
+    "empty.nii": b"",
+    "empty.nii.gz": b"",
+    "few-words.nii": b"This is no scan.",
+    "many-words.nii": b"This is no scan. " * 100,
+    "picture.png": b"\x89PNG\r\n" + bytes(500),
+    "picture.nii": b"\x89PNG\r\n" + bytes(5000),
+    "packed-nowhere.nii.gz": stored(),
+    "packed-unsaid.nii": gzip.compress(stored()),
+    "cut-off.nii": stored()[:-100],
+    "header-alone.nii": stored()[:352],
+    "cut-off.nii.gz": gzip.compress(stored())[:-2000],
+    "without-checksum.nii.gz": gzip.compress(stored())[:-8],
+    "wrong-checksum.nii.gz": gzip.compress(stored())[:-8] + bytes(8),
+    "pair.img": stored()[352:],
+    "pair.hdr": edited(344, "4s", b"ni1\0")[:348],
+    "half-of-a-pair.nii": edited(344, "4s", b"ni1\0"),
+    "two-gigabytes.nii": edited(40, "8h", 3, 1024, 1024, 512, 1, 1, 1, 1),
+    "two-gigabytes.nii.gz": gzip.compress(edited(40, "8h", 3, 1024, 1024, 512, 1, 1, 1, 1)),
+    "half-a-gigabyte.nii": edited(40, "8h", 3, 500, 500, 500, 1, 1, 1, 1),
+    "half-a-gigabyte.nii.gz": gzip.compress(edited(40, "8h", 3, 500, 500, 500, 1, 1, 1, 1)),
+    "negative.nii": edited(40, "8h", 3, -20, 24, 16, 1, 1, 1, 1),
+    "no-axes.nii": edited(40, "h", 0),
+    "flat.nii": edited(40, "8h", 2, 20, 24, 1, 1, 1, 1, 1),
+    "frames.nii": stored(np.stack(3 * [SOME], -1)),
+    "colours.nii": edited(70, "2h", 128, 24),
+    "complex.nii": edited(70, "2h", 32, 64),
+    "no-type.nii": edited(70, "2h", 0, 0),
+    "elsewhere.nii": edited(108, "f", 16),
+    "no-size.nii": edited(80, "f", 0),
+    "as-a-house.nii": stored(affine=np.diag([60.0, 60, 60, 1])),
+    "as-a-hair.nii": stored(affine=np.diag([0.01, 0.01, 0.01, 1])),
+    "crushed.nii": edited(280, "4f", 0, 0, 0, 0),
+    "nowhere.nii": edited(280, "f", np.nan),
+    "nan.nii": with_value(np.nan),
+    "infinite.nii.gz": gzip.compress(with_value(np.inf)),
+    "constant.nii": stored(np.full(SHAPE, 7.25)),
+    "black.nii": stored(np.zeros(SHAPE)),
+    "a-mask.nii": stored(SOME),
+    "a-crumb.nii": stored(SOME, np.diag([0.1, 0.1, 0.1, 1])),
+}
+
+
+@pytest.fixture(scope="module")
+def figure(browser: Any, served_as_the_book: str) -> Iterator[Own]:
+    """One figure for all of them: it has to stay usable."""
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield Own(page, served_as_the_book)
+    page.close()
+    assert errors == []
+
+
+def refused(figure: Own, *files: Path) -> str:
+    """What the figure says of them, once it has read them."""
+    figure.page.get_by_label(MASK).set_input_files([])
+    figure.give(*files)
+    return figure.wait_for_words("expected[^§]*")[0] and figure.words
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_scan_is_refused_in_the_librarys_words(
+    figure: Own, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(BAD[name])
+    with pytest.raises(ScanError) as refusal, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        to_slices(load_scan(path))
+    expected = str(refusal.value).replace(str(path), name)
+    told = refused(figure, path)
+    before, broken, _ = expected.partition("got a broken file (")  # the reader's own reason follows
+    assert told.startswith(before + broken) if broken else told == expected
+    assert figure.page.get_by_role("button", name=LOOK).is_disabled()
+
+
+def test_masks_that_do_not_fit_are_refused_and_a_good_scan_is_taken(
+    figure: Own, tmp_path: Path, few: Path
+) -> None:
+    scan, mask = tmp_path / "scan.nii", tmp_path / "mask.nii"
+    scan.write_bytes(stored())
+    for content in (
+        stored(np.zeros(SHAPE)),
+        stored(np.ones((4, 4, 4))),
+        stored(SOME, AFFINE + np.eye(4, k=3) * 3),
+    ):
+        mask.write_bytes(content)
+        with pytest.raises(ScanError) as refusal:
+            load_scan(scan, mask)
+        named = str(refusal.value).replace(str(scan), scan.name).replace(str(mask), mask.name)
+        assert refused(figure, scan, mask) == named
+    figure.give(few)  # the mask of the other scan is forgotten
+    figure.wait_for_words("few: 96 x 96 x 4 voxels")
+    figure.page.get_by_role("button", name=LOOK).click()
+    figure.wait_for_words("fpm-cm: .* ml of a brain")
+
+
+def test_a_brain_too_large_for_the_networks_is_refused(figure: Own, tmp_path: Path) -> None:
+    path = tmp_path / "giant.nii"
+    path.write_bytes(stored(affine=np.diag([-15.0, 15, 15, 1])))
+    figure.give(path)
+    figure.wait_for_words("giant: ")
+    figure.page.get_by_role("button", name=LOOK).click()
+    figure.wait_for_words(r"fits into slices of 96 x 96 pixels of 2 mm.*needs 112 x 112")

@@ -120,6 +120,13 @@ export function formsOf(header, shape, fail) {
   return forms.filter((form) => form.every(Number.isFinite));
 }
 
+/** A number of so many digits as the library writes it: "0.25", "7e-07". @param {number} value @param {number} [digits] */
+export function short(value, digits = 6) {
+  const [mantissa, exponent] = value.toExponential(digits - 1).split("e").map(Number);
+  if (exponent >= -4 && exponent < digits) return String(Number(value.toPrecision(digits)));
+  return `${mantissa}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+}
+
 /** A number as the library writes it, with a point. @param {number} value */
 export function decimal(value) {
   return Number.isInteger(value) ? value.toFixed(1) : String(value).toLowerCase();
@@ -160,11 +167,11 @@ function checkForm(affine, sizes, shape, fail) {
   }
   const extent = shape.map((n, i) => n * Math.max(sizes[i], steps[i]));
   if (Math.max(...extent) > MAX_EXTENT) {
-    const got = extent.map((mm) => Number(mm.toPrecision(6))).join(" x ");
+    const got = extent.map((mm) => short(mm)).join(" x ");
     throw fail(`expected at most ${MAX_EXTENT} mm an axis, got ${got} mm`);
   }
   const smallest = Math.min(...sizes, ...steps);
   if (smallest < MIN_VOXEL) {
-    throw fail(`expected voxels of at least ${MIN_VOXEL} mm, got ${Number(smallest.toPrecision(3))} mm`);
+    throw fail(`expected voxels of at least ${MIN_VOXEL} mm, got ${short(smallest, 3)} mm`);
   }
 }

@@ -1,7 +1,7 @@
 // Where the brain is in a skull-stripped scan, and whether the skull is really gone: as in
 // maskdiff_edu/scans/brain.py. Masks hold 0 and 1, voxels run along the first axis first.
 
-import { determinant, voxelSizes } from "./affine.js";
+import { determinant, short, voxelSizes } from "./affine.js";
 import { boundingBox, cutOut } from "./grids.js";
 
 /** @typedef {import("./affine.js").Affine} Affine */
@@ -174,5 +174,5 @@ function widthOf(brain, affine, [n, m, k]) {
 
 /** Such as "0.5 x 0.5 x 2". @param {Affine} affine */
 export function sizesInWords(affine) {
-  return voxelSizes(affine).map((mm) => Number(mm.toPrecision(3))).join(" x ");
+  return voxelSizes(affine).map((mm) => short(mm, 3)).join(" x ");
 }

@@ -1,7 +1,7 @@
 // A scan's file in, slices of the 2 mm grid in [-1, 1] out, and a map of them back on the scan's own
 // grid: load_scan, to_slices and to_volume of maskdiff_edu/scans/volumes.py, with their words.
 
-import { distance, movedTo, voxelSizes } from "./affine.js";
+import { distance, movedTo, short, voxelSizes } from "./affine.js";
 import { MIN_BRAIN_LITRES, findBrain, litresOf, signsOfLoss, sizesInWords, skullSigns } from "./brain.js";
 import { antiAlias, boundingBox, boxToSmooth, cutOut, resample, workingGrid } from "./grids.js";
 import { readNifti } from "./nifti.js";
@@ -162,9 +162,4 @@ export function toVolume(values, { brain: inside, size, affine }, scan) {
     if (scan.brain[at] && share > 1e-3) volume[at] = total[i] / share;
   });
   return volume;
-}
-
-/** A number of so many digits, without zeros behind them. @param {number} value @param {number} [digits] */
-function short(value, digits = 6) {
-  return String(Number(value.toPrecision(digits)));
 }
