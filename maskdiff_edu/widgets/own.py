@@ -39,7 +39,7 @@ class OwnScan(Figure):
         self,
         *,
         label: str = "Your own scan",
-        alt: str = "A scan that you choose, from three sides, with a network's anomaly map over it.",
+        alt: str = "A scan that you choose, from three sides, and a network's anomaly map over it.",
         models: Sequence[str] = ("fpm-cm", "fpm", "ipm", "ddpm"),
     ) -> None:
         if not models or set(models) - set(available_models()):
@@ -65,7 +65,7 @@ class OwnScan(Figure):
         return model_files(of) if of in self.spec["models"] else {}
 
     def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
-        """A notebook's page asks for the scripts first, and for each other part when it needs it."""
+        """A notebook's page asks for the scripts first, and for the rest when it needs it."""
         of = str(message.get("of"))
         files = self._files(of) if message.get("ask") == "files" else {}
         if files:

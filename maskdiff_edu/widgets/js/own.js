@@ -40,7 +40,7 @@ async function render({ model, el }) {
   let lab = null; // {places, tools, labs}, once there is a scan
   let view = null; // once there is one to see
   let prepared = null; // {scan, slices, notes}
-  let used = {}; // the files that it was read from
+  let used = {}; // the files that were read last
   let found = null; // {name, threshold, anomaly, volume}
   let noView = ""; // why there is nothing to see
   let turn = 0; // of what the reader wants: what was begun before it is dropped
@@ -80,12 +80,12 @@ async function render({ model, el }) {
       if (scan !== used.scan && maskFile.file === used.mask) maskFile.give(null); // another scan's
       const mask = maskFile.file;
       if (!scan) return say(mask ? "Now the scan that this brain mask belongs to." : spec.hint);
+      used = { scan, mask };
       say(`Reading ${scan.name} …`);
       lab ??= await openTools(model);
       const read = await lab.labs[0].prepare({ scan, mask });
       if (isStopped()) return;
       prepared = read;
-      used = { scan, mask };
       await showScan();
       if (isStopped()) return;
       say(`${scanInWords(read)} ${noView}`);
