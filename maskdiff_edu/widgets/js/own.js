@@ -101,7 +101,7 @@ async function render({ model, el }) {
       await view.showScan({ ...scan, data: scan.image }, slices);
     } catch (error) {
       view = null;
-      noView = error.message;
+      noView = error.message ?? "The viewer did not start; the map can be computed and saved without.";
     }
   }
 
