@@ -1,7 +1,7 @@
 // The reader's own scan, prepared and scored in the page (own.OwnScan).
 
 const MOST_WORKERS = 4; // each holds an engine of its own, some 50 MB
-const AXES = { x: "plane, left to right", y: "plane, back to front", z: "plane, neck to top" };
+const AXES = { x: "left to right", y: "back to front", z: "neck to top" };
 
 async function render({ model, el }) {
   const spec = model.get("spec");
