@@ -201,7 +201,7 @@ def test_files_by_others_are_what_was_fetched(root: Path) -> None:
     listed = dict(reversed(line.split("  ")) for line in read(fetch_third_party.SUMS).splitlines())
     folders = [
         getattr(fetch_third_party, name)
-        for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL", "RUNTIME")
+        for name in ("WIDGETS", "MATHJAX", "AXE", "REVEAL", "RUNTIME", "VIEWER")
     ]
     files = [path for folder in folders for path in root.glob(f"{folder}/**/*") if path.is_file()]
     there = {path.relative_to(root).as_posix() for path in files}

@@ -14,6 +14,7 @@ from maskdiff_edu.widgets.explorers import (
 )
 from maskdiff_edu.widgets.frames import Frame, FrameFigure, Plot
 from maskdiff_edu.widgets.live import LiveModel
+from maskdiff_edu.widgets.own import OwnScan
 from maskdiff_edu.widgets.pictures import Panel
 from maskdiff_edu.widgets.questions import Choice, Predict, Question, Quiz, predict, quiz
 from maskdiff_edu.widgets.scores import ScoreExplorer
@@ -27,6 +28,7 @@ __all__ = [
     "Frame",
     "FrameFigure",
     "LiveModel",
+    "OwnScan",
     "Panel",
     "PatchExplorer",
     "Plot",

@@ -1,12 +1,13 @@
 """The files that let a page run the shipped networks by itself, and where each of them goes.
 
-`js/lab` holds small ES modules and a worker that runs ONNX Runtime Web; the models' own weights,
-their graphs and manifests lie in `data/models`. Nothing is stored twice: the book's site, a
-classroom's zip and the tests take the files from where they are.
+`js/lab` holds small ES modules, a worker that runs ONNX Runtime Web, and a viewer of scans; the
+models' own weights, their graphs and manifests lie in `data/models`. Nothing is stored twice: the
+book's site, a classroom's zip and the tests take the files from where they are.
 """
 
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from maskdiff_edu.scans.grids import IN_PLANE
@@ -20,9 +21,22 @@ _SCRIPTS = Path(__file__).parent / "js"
 
 def script_files() -> dict[str, Path]:
     """The modules and the engine: where each goes, below one folder of a site -> where it lies."""
-    found = [_SCRIPTS / "maths.js", *(p for p in (_SCRIPTS / "lab").rglob("*") if p.is_file())]
-    used = [p for p in sorted(found) if p.suffix in (".js", ".packed") and p.name != OFFLINE]
-    return {path.relative_to(_SCRIPTS).as_posix(): path for path in used}
+    folders = (_SCRIPTS / "lab", _SCRIPTS / "lab" / "ort")
+    found = [_SCRIPTS / "maths.js", *(path for folder in folders for path in folder.iterdir())]
+    return _placed(p for p in found if p.suffix in (".js", ".packed") and p.name != OFFLINE)
+
+
+def viewer_files() -> dict[str, Path]:
+    """The same of NiiVue, which shows scans: loaded only where a reader gave one.
+
+    >>> list(viewer_files())
+    ['lab/niivue/niivue.packed']
+    """
+    return _placed((_SCRIPTS / "lab" / "niivue").glob("*.packed"))
+
+
+def _placed(paths: Iterable[Path]) -> dict[str, Path]:
+    return {path.relative_to(_SCRIPTS).as_posix(): path for path in sorted(paths)}
 
 
 def model_files(name: str) -> dict[str, Path]:
@@ -37,8 +51,7 @@ def model_files(name: str) -> dict[str, Path]:
 
 def lab_files() -> dict[str, Path]:
     """All of them, with the licences of what others wrote."""
-    licences = [path for path in (_SCRIPTS / "lab" / "ort").iterdir() if path.suffix != ".js"]
-    files = {path.relative_to(_SCRIPTS).as_posix(): path for path in sorted(licences)}
+    files = _placed((_SCRIPTS / "lab").glob("*/*"))
     for name in available_models():
         files |= model_files(name)
     return files | script_files()

@@ -87,3 +87,16 @@ function addModule(name, files, addresses) {
   addresses[name] = URL.createObjectURL(new Blob([content], { type }));
   return addresses[name];
 }
+
+// The lab's modules by name, such as ["client", "anomaly"], all they export in one object.
+async function importLab(places, names) {
+  try {
+    const found = await Promise.all(names.map((name) => import(places.at(`lab/${name}.js`))));
+    return Object.assign({}, ...found);
+  } catch (error) {
+    throw new Error(
+      "expected the network's scripts from this page's site, got none; a page that was opened from " +
+        `disk cannot run them: read the book from a server (${error.message})`,
+    );
+  }
+}

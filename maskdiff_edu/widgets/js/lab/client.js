@@ -7,9 +7,13 @@ import { addressOf } from "./files.js";
  * @typedef {import("./network.js").OnProgress} OnProgress
  * @typedef {import("./redraw.js").Request} Request
  * @typedef {import("./redraw.js").Redrawn} Redrawn
+ * @typedef {Awaited<ReturnType<typeof import("./prepare.js").prepare>>} Prepared
  * @typedef {{
  *   open: (name: string, onProgress?: OnProgress) => Promise<Manifest>,
  *   redraw: (name: string, request: Request) => Promise<Redrawn>,
+ *   prepare: (files: { scan: File, mask?: File | null }) => Promise<Prepared>,
+ *   map: (request: Parameters<typeof import("./volume.js").map>[0]) =>
+ *     Promise<import("./volume.js").Mapped>,
  *   close: () => void,
  * }} Lab
  */
@@ -45,7 +49,7 @@ export function openLab({ base, addresses = {} }) {
     waiting.clear();
   }
 
-  /** @param {string} ask @param {string} name @param {OnProgress} onProgress @param {Request} [request] */
+  /** @param {string} ask @param {string} name @param {OnProgress} onProgress @param {any} [request] */
   function send(ask, name, onProgress, request) {
     return new Promise((resolve, reject) => {
       const id = ++asked;
@@ -58,6 +62,8 @@ export function openLab({ base, addresses = {} }) {
   return {
     open: (name, onProgress = () => {}) => send("open", name, onProgress),
     redraw: (name, request) => send("redraw", name, () => {}, request),
+    prepare: (files) => send("prepare", "", () => {}, files),
+    map: (request) => send("map", "", () => {}, request),
     close: () => stop("the lab was closed"),
   };
 }

@@ -1,8 +1,14 @@
 // The networks, beside the page: whatever they take, the page stays quick. Messages are
-// {id, ask: "open" | "redraw", places, name, request}; answers {id, progress | result | error}.
+// {id, ask: "open" | "redraw", places, name, request}, or "prepare" and "map", which need no network;
+// answers {id, progress | result | error}.
 
 import { openNetwork } from "./network.js";
+import { prepare } from "./prepare.js";
 import { redraw } from "./redraw.js";
+import { map } from "./volume.js";
+
+/** What takes no network. @type {Record<string, (request: any) => any>} */
+const WITHOUT = { prepare, map };
 
 /** Opened or being opened, by name. @type {Map<string, Promise<import("./network.js").Network>>} */
 const networks = new Map();
@@ -31,8 +37,11 @@ async function answer({ id, ask, places, name, request }) {
   try {
     const report = (/** @type {number} */ loaded, /** @type {number} */ total) =>
       self.postMessage({ id, progress: { loaded, total } });
-    const opened = await network(places, name, report);
-    const result = ask === "open" ? opened.manifest : await redraw(opened, request);
+    const work = async () => {
+      const opened = await network(places, name, report);
+      return ask === "open" ? opened.manifest : redraw(opened, request);
+    };
+    const result = await (WITHOUT[ask] ?? work)(request);
     self.postMessage({ id, result });
   } catch (error) {
     self.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
