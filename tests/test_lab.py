@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 LOAD = """async (modules) => {
   window.lab = { fails: (run) => { try { run(); } catch (error) { return error.message; } } };
-  for (const name of modules) Object.assign(window.lab, await import(`/maskdiff/${name}.js`));
+  for (const name of modules) Object.assign(window.lab, await import(`/_static/maskdiff/${name}.js`));
 }"""
 CALL = """async ({ given }) => {
   const kinds = { f: Float32Array, u: Uint8Array };
@@ -285,3 +285,16 @@ def test_means_inside_and_outside_what_was_painted(js: Callable[..., Any]) -> No
     assert found["inside"] == pytest.approx(scores[marked].mean().item(), abs=1e-6)
     assert found["outside"] == pytest.approx(scores[brain & ~marked].mean().item(), abs=1e-6)
     assert found["pixels"] == marked.sum()
+
+
+def test_what_is_taken_back_of_a_painting(js: Callable[..., Any]) -> None:
+    """0 for a drawing that keeps it, 1 for the slice of before, and the share in between."""
+    image, _ = stack(1)
+    painted = image.clone()
+    painted[..., 5:12, 8:20] = 0.9
+    share = "shareTakenBack(image, painted, redrawn)"
+    for wanted in (0.0, 0.4, 1.0, 1.2):
+        redrawn = painted + wanted * (image - painted)
+        found = js(share, image=image, painted=painted, redrawn=redrawn)
+        assert found == pytest.approx(wanted, abs=1e-6)
+    assert np.isnan(js(share, image=image, painted=image, redrawn=painted))

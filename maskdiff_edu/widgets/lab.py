@@ -7,11 +7,13 @@ book's site, a classroom's zip and the tests take the files from where they are.
 
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from maskdiff_edu.scans.grids import IN_PLANE
 from maskdiff_edu.training.checkpoints import MODELS, available_models
+from maskdiff_edu.widgets.base import Figure
 
 SIDE = IN_PLANE  #: of the slices that the shipped graphs take, pixels
 FOLDER = "_static/maskdiff"  #: of a site, where `book/_static/widgets/paths.js` says they are
@@ -74,3 +76,34 @@ def copy_lab(site: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     shutil.copyfile(_SCRIPTS / "lab" / OFFLINE, site / OFFLINE)
+
+
+class LabFigure(Figure):
+    """A figure whose networks run in the page: `spec["models"]` are those that it may ask for.
+
+    On a site the files lie there. A notebook's page asks the kernel for them: for the scripts
+    first, and for the rest when it is needed.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.on_msg(self._answer)
+
+    def files(self, of: str) -> dict[str, Path]:
+        """What "scripts", "viewer" or a model's name stand for; nothing for another name."""
+        if of in self.spec["models"]:
+            return model_files(of)
+        return {"scripts": script_files, "viewer": viewer_files}.get(of, dict)()
+
+    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
+        of = str(message.get("of"))
+        files = self.files(of) if message.get("ask") == "files" else {}
+        if files:
+            contents = [path.read_bytes() for path in files.values()]
+            self.send({"tell": "files", "of": of, "names": list(files)}, buffers=contents)
+
+
+def require_models(models: Sequence[str]) -> None:
+    """Raise ValueError unless these are names of shipped models, one at least."""
+    if not models or set(models) - set(available_models()):
+        raise ValueError(f"models: expected some of {available_models()}, got {list(models)}")

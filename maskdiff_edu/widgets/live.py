@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from maskdiff_edu.scans import Slices
-from maskdiff_edu.training.checkpoints import available_models
-from maskdiff_edu.widgets.base import Figure, script, styles
-from maskdiff_edu.widgets.lab import SIDE, megabytes, model_files, script_files
+from maskdiff_edu.widgets.base import script, styles
+from maskdiff_edu.widgets.lab import SIDE, LabFigure, megabytes, require_models
 from maskdiff_edu.widgets.pictures import look_up_table
 
 TIMES = (0, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 999)
@@ -24,7 +23,7 @@ THRESHOLDS = (OWN, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 _STEPS = 255  # a slice is stored in so many steps
 
 
-class LiveModel(Figure):
+class LiveModel(LabFigure):
     """Paint on a slice, and watch trained networks redraw it: no kernel, nothing sent anywhere.
 
     Args:
@@ -67,8 +66,7 @@ class LiveModel(Figure):
         recipes: Mapping[str, str] | None = None,
         **words: str,
     ) -> None:
-        if not models or set(models) - set(available_models()):
-            raise ValueError(f"models: expected some of {available_models()}, got {list(models)}")
+        require_models(models)
         slices = _which(subjects, shown)
         spec = {
             "subjects": list(subjects),
@@ -96,16 +94,6 @@ class LiveModel(Figure):
             raise ValueError(f"start: expected some of {sorted(value)}, got {sorted(unknown)}")
         value |= start or {}
         super().__init__(**words, spec=spec, parts=_parts(subjects, slices), value=value)
-        self.on_msg(self._answer)
-
-    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
-        """A notebook's page asks for the scripts first, and for each network when it is chosen."""
-        of = str(message.get("of"))
-        if message.get("ask") != "files" or of not in ("scripts", *self.spec["models"]):
-            return
-        files = script_files() if of == "scripts" else model_files(of)
-        contents = [path.read_bytes() for path in files.values()]
-        self.send({"tell": "files", "of": of, "names": list(files)}, buffers=contents)
 
 
 def _which(subjects: Mapping[str, Slices], shown: Iterable[int] | None) -> list[int]:

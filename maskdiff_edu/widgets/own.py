@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from maskdiff_edu.training.checkpoints import available_models
-from maskdiff_edu.widgets.base import Figure, script, styles
-from maskdiff_edu.widgets.lab import megabytes, model_files, script_files, viewer_files
+from maskdiff_edu.widgets.base import script, styles
+from maskdiff_edu.widgets.lab import LabFigure, megabytes, require_models
 
 THRESHOLD, OPACITY = 0.2, 0.7  #: of the map, until a model names its own threshold
 
 
-class OwnScan(Figure):
+class OwnScan(LabFigure):
     """Choose a scan of your own, and a trained network looks through it in your browser.
 
     Args:
@@ -42,8 +39,7 @@ class OwnScan(Figure):
         alt: str = "A scan that you choose, from three sides, and a network's anomaly map over it.",
         models: Sequence[str] = ("fpm-cm", "fpm", "ipm", "ddpm"),
     ) -> None:
-        if not models or set(models) - set(available_models()):
-            raise ValueError(f"models: expected some of {available_models()}, got {list(models)}")
+        require_models(models)
         spec = {
             "models": list(models),
             "invitation": "look for anomalies",
@@ -54,20 +50,3 @@ class OwnScan(Figure):
         }
         value = {"model": models[0], "threshold": THRESHOLD, "opacity": OPACITY}
         super().__init__(label=label, alt=alt, spec=spec, value=value)
-        self.on_msg(self._answer)
-
-    def _files(self, of: str) -> dict[str, Path]:
-        """What a notebook's page may ask for; nothing for another name."""
-        if of == "scripts":
-            return script_files()
-        if of == "viewer":
-            return viewer_files()
-        return model_files(of) if of in self.spec["models"] else {}
-
-    def _answer(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
-        """A notebook's page asks for the scripts first, and for the rest when it needs it."""
-        of = str(message.get("of"))
-        files = self._files(of) if message.get("ask") == "files" else {}
-        if files:
-            contents = [path.read_bytes() for path in files.values()]
-            self.send({"tell": "files", "of": of, "names": list(files)}, buffers=contents)

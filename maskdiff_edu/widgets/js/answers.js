@@ -1,6 +1,7 @@
 // What one network makes of the slice: pictures, two bars, and numbers at a threshold.
 
-const BAR_TOP = 0.5; // the mean difference at which a bar is full
+const BAR_TOP = 1; // the mean difference at which a bar is full
+const RESIDUAL_TOP = 0.5; // and a pixel as bright as it gets
 const MAP_TOP = 0.6; // the map's value at which its colour is full
 
 // A column of the figure for one network; `showAnswer` fills it.
@@ -12,22 +13,24 @@ function answerColumn(name, h, w, { full }) {
   };
   const titles = { redrawn: "redrawn", residual: "difference", map: "map" };
   const bars = errorBars();
+  const takenBack = make("p", { className: "maskdiff-taken-back" });
   const scores = make("p", { className: "maskdiff-scores", hidden: !full });
   const node = make(
     "div",
     { className: "maskdiff-column", role: "group", "aria-label": name },
     ...Object.entries(pictures).map(([kind, picture]) => panel(`${name}: ${titles[kind]}`, picture)),
-    panel(`${name}: in numbers`, make("div", {}, bars.node, scores)),
+    panel(`${name}: in numbers`, make("div", {}, bars.node, takenBack, scores)),
   );
-  return { node, pictures, bars, scores, name };
+  return { node, pictures, bars, takenBack, scores, name };
 }
 
 // `found` is what `measureAnswer` made of a network's answer.
 function showAnswer(column, found, { painted, outline, gray, magma, isFinal }) {
-  const { pictures, bars, scores, name } = column;
+  const { pictures, bars, takenBack, scores, name } = column;
   paint(pictures.redrawn, found.redrawn, gray, -1, 1, outline);
-  paint(pictures.residual, found.error, magma, 0, BAR_TOP, outline);
+  paint(pictures.residual, found.error, magma, 0, RESIDUAL_TOP, outline);
   bars.show(found.sizes);
+  takenBack.textContent = Number.isNaN(found.takenBack) ? "" : `taken back: ${percent(found.takenBack)}`;
   const told = answerInWords(name, found);
   describe(pictures.redrawn, `what ${name} draws. ${told}`);
   describe(pictures.residual, `where it differs from the slice. ${told}`);
@@ -45,7 +48,7 @@ function measureAnswer(tools, manifest, { image, painted, marked, brain, x0Hat, 
     redrawn,
     error,
     sizes: insideAndOutside(error, marked, brain),
-    truth: insideAndOutside(tools.residual(image, redrawn, "absolute"), marked, brain),
+    takenBack: shareTakenBack(image, painted, redrawn),
   };
   if (!full) return found;
   const size = { n: 1, h: manifest.inputs.x_t[2], w: manifest.inputs.x_t[3] };
@@ -56,13 +59,13 @@ function measureAnswer(tools, manifest, { image, painted, marked, brain, x0Hat, 
   return found;
 }
 
-function answerInWords(name, { sizes, truth }, isPainted = false) {
+function answerInWords(name, { sizes, takenBack }) {
   const elsewhere = sizes.outside.toFixed(2);
   if (!sizes.pixels) return `\`${name}\` differs from the slice by ${elsewhere}.`;
-  const before = `; from what was there before, by ${truth.inside.toFixed(2)} inside`;
+  const undone = Number.isNaN(takenBack) ? "" : `, and takes back ${percent(takenBack)} of what you painted`;
   return (
     `\`${name}\` differs by ${sizes.inside.toFixed(2)} inside the outline and by ${elsewhere} ` +
-    `outside it${isPainted ? before : ""}.`
+    `outside it${undone}.`
   );
 }
 

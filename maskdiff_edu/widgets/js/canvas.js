@@ -46,7 +46,7 @@ function sliceOf(stack, index) {
   return stack.subarray(index * h * w, (index + 1) * h * w);
 }
 
-const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+const percent = (share) => `${(100 * share).toFixed(Math.abs(share) < 0.1 ? 1 : 0)} %`;
 
 // A spectrum in log power, what is removed in black, some bins outlined.
 function paintSpectrum(target, power, kept, colours, marked = null) {

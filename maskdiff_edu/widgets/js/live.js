@@ -89,6 +89,7 @@ async function render({ model, el }) {
     for (const { node, name } of Object.values(columns)) node.hidden = !models.includes(name);
     drawPainted();
     if (!lab) return;
+    say("Working …");
     isResting = false;
     follow();
     clearTimeout(timer);
@@ -137,7 +138,7 @@ async function render({ model, el }) {
     describe(pictures.noised, `the slice with the noise of t = ${t}`);
     const found = measureAnswer(lab.tools, manifest, { ...now, x0Hat, threshold, full: spec.full });
     showAnswer(columns[name], found, { painted: now.painted, outline: outlineOf(now), gray, magma, isFinal });
-    return { name, words: answerInWords(name, found, strokes.value.length > 0), threshold: threshold === OWN ? manifest.threshold : threshold };
+    return { name, words: answerInWords(name, found), threshold: threshold === OWN ? manifest.threshold : threshold };
   }
 
   async function start() {
@@ -170,17 +171,8 @@ async function render({ model, el }) {
 // The lab's modules, and a worker to ask.
 async function openTools(model) {
   const places = await findPlaces(model);
-  try {
-    const names = ["client", "anomaly"];
-    const found = await Promise.all(names.map((name) => import(places.at(`lab/${name}.js`))));
-    const [{ openLab }, tools] = found;
-    return { client: openLab(places), tools, places };
-  } catch (error) {
-    throw new Error(
-      "expected the network's scripts from this page's site, got none; a page that was opened from " +
-        `disk cannot run them: read the book from a server (${error.message})`,
-    );
-  }
+  const { openLab, ...tools } = await importLab(places, ["client", "anomaly"]);
+  return { client: openLab(places), tools, places };
 }
 
 // All controls by name, and those that this figure shows; the others keep what they say first.

@@ -95,3 +95,20 @@ export function insideAndOutside(values, marked, brain) {
   }
   return { outside: sums[0] / counts[0], inside: sums[1] / counts[1], pixels: counts[1] };
 }
+
+/**
+ * How much of what was painted a drawing undoes: 0 if it keeps all of it, 1 if it shows what was
+ * there before, more if it goes beyond. NaN where nothing is painted.
+ * @param {Float32Array} image before
+ * @param {Float32Array} painted
+ * @param {Float32Array} redrawn
+ */
+export function shareTakenBack(image, painted, redrawn) {
+  let [undone, total] = [0, 0];
+  for (let i = 0; i < image.length; i++) {
+    const change = painted[i] - image[i];
+    undone += (painted[i] - redrawn[i]) * change;
+    total += change ** 2;
+  }
+  return undone / total;
+}
