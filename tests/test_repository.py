@@ -82,6 +82,21 @@ def test_top_level_holds_only_what_such_a_repository_has(root: Path) -> None:
     assert {name for name in top if not name.startswith(".")} - TOP_LEVEL == set()
 
 
+def test_what_readmes_commands_write_leaves_a_clone_clean(root: Path) -> None:
+    """Who types them in their order runs the tests at the end."""
+    if not ((root / ".git").exists() and shutil.which("git")):
+        pytest.skip("not a git checkout")
+    readme = read(root / "README.md")
+    written = set(re.findall(r"--out (\w+)", readme)) | set(
+        re.findall(r'savefig\("([\w.]+)"\)', readme)
+    )
+    assert {"demo", "lesion.png"} <= written
+    for name in written:
+        path = name if "." in name else f"{name}/file"
+        ignored = ["git", "check-ignore", "--quiet", "--no-index", path]
+        assert subprocess.run(ignored, cwd=root).returncode == 0, name
+
+
 def test_nothing_of_the_top_level_is_missing(root: Path) -> None:
     assert {name for name in TOP_LEVEL if not (root / name).exists()} == set()
 
