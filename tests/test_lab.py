@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 LOAD = """async (modules) => {
   window.lab = { fails: (run) => { try { run(); } catch (error) { return error.message; } } };
-  for (const name of modules) Object.assign(window.lab, await import(`/_static/maskdiff/${name}.js`));
+  for (const name of modules) {
+    Object.assign(window.lab, await import(`/_static/maskdiff/${name}.js`));
+  }
 }"""
 CALL = """async ({ given }) => {
   const kinds = { f: Float32Array, u: Uint8Array };
