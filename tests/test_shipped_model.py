@@ -12,6 +12,7 @@ from maskdiff_edu.detection import (
     score_scan,
     volume_score,
 )
+from maskdiff_edu.detection.models import DEFAULT_MODEL
 from maskdiff_edu.detection.scoring import on_scan_grid
 from maskdiff_edu.scans import load_scan, to_slices, to_volume
 from maskdiff_edu.training import available_models
@@ -111,3 +112,11 @@ def test_a_real_ms_patient_is_found_better_than_by_brightness(real):
     raw = metrics.auprc(raw, scan.lesion_mask, scan.brain_mask).value
     cleaned = auprc(IntensityDetector())
     assert auprc(build_detector(NAME)) > 3 * max(raw, cleaned)
+
+
+def test_the_default_model_is_the_one_that_validation_supports() -> None:
+    """By the setting that each card chose, on the same tumour patients; no test patient decides."""
+    cards = {name: build_method(name).card for name in available_models()}
+    assert {card.chosen.split for card in cards.values()} == {"validation"}
+    reached = {name: max(row.auprc for row in card.chosen.tried) for name, card in cards.items()}
+    assert max(reached, key=reached.get) == DEFAULT_MODEL
