@@ -3,19 +3,20 @@
 Playwright needs a Firefox of its own making; what readers have is this one.
 """
 
+import asyncio
 import base64
 import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
 PROGRAMS = ("firefox-esr", "firefox")
@@ -37,7 +38,9 @@ class Firefox:
     """One tab. `evaluate` runs an expression, waits for its promise, and returns plain JSON."""
 
     def __init__(self, address: str) -> None:
-        self._loop = IOLoop(make_current=False)
+        # In a thread of its own: Playwright has a loop that runs in this one.
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._socket = self._wait(lambda: websocket_connect(f"{address}/session"))
         self._asked = 0
         self.complaints: list[str] = []  # errors that pages wrote to the console
@@ -97,12 +100,12 @@ class Firefox:
         async def wait() -> Any:
             return await start()
 
-        return self._loop.run_sync(wait, timeout=PATIENCE)
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(PATIENCE)
 
     def close(self) -> None:
         """End the connection; the process is ended by who started it."""
-        self._socket.close()
-        self._loop.close()
+        self._loop.call_soon_threadsafe(self._socket.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 @contextmanager
