@@ -91,7 +91,7 @@ function errorBars() {
     show: (sizes) => {
       for (const [name, { fill, number }] of Object.entries(rows)) {
         const size = sizes[name];
-        number.textContent = Number.isNaN(size) ? "nothing outlined" : size.toFixed(2);
+        number.textContent = Number.isNaN(size) ? "–" : size.toFixed(2);
         fill.style.width = `${100 * Math.min(1, (size || 0) / BAR_TOP)}%`;
       }
     },
