@@ -114,7 +114,7 @@ runtime: $(STAMP)  ## execute the chapters from nothing, and write what each too
 
 bench: $(STAMP)  ## speed, beside other libraries
 	@set -e; for script in $(filter-out tests/bench_gpu.py,$(wildcard tests/bench_*.py)); do \
-		echo "$$script"; $(BIN)/python "$$script"; done
+		echo "$$script"; PYTHONPATH=data_scripts $(BIN)/python "$$script"; done
 
 bench-gpu: $(STAMP)  ## speed on an NVIDIA GPU, and its digits beside the processor's
 	$(BIN)/python tests/bench_gpu.py
