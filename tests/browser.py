@@ -2,8 +2,9 @@
 
 import base64
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,18 +62,23 @@ async () => Promise.all([
 """
 
 
+def find_program(programs: Sequence[str], package: str, required: str) -> str:
+    """The first of them that is installed; the test is skipped where there is none.
+
+    With the variable `required` set, a missing one is a failure.
+    """
+    if found := next(filter(None, map(shutil.which, programs)), None):
+        return found
+    message = f"needs a browser, one of {', '.join(programs)} (Debian: apt install {package})"
+    if os.environ.get(required):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @contextmanager
 def open_browser() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright; the test is skipped where there is none.
-
-    With MASKDIFF_REQUIRE_BROWSER set, a missing browser is a failure.
-    """
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        message = f"needs a browser, one of {', '.join(PROGRAMS)} (Debian: apt install chromium)"
-        if os.environ.get("MASKDIFF_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
+    """Debian's Chromium, driven by Playwright."""
+    program = find_program(PROGRAMS, "chromium", "MASKDIFF_REQUIRE_BROWSER")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -125,6 +131,14 @@ class Shown:
                 return
             self.page.wait_for_timeout(50)
         raise AssertionError(f"waited in vain; the figure says {self.words!r}")
+
+    def wait_for_words(self, pattern: str) -> re.Match:
+        """What the figure says, once it says something like this; half a minute at most."""
+        for _ in range(1200):
+            if found := re.search(pattern, self.words):
+                return found
+            self.page.wait_for_timeout(25)
+        raise AssertionError(f"waited in vain for {pattern!r}; the figure says {self.words!r}")
 
     def _from_page(self, kind: str, content: Any) -> None:
         if kind == "value":

@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from browser import find_program
 from tornado.websocket import websocket_connect
 
 PROGRAMS = ("firefox-esr", "firefox")
@@ -110,13 +109,8 @@ class Firefox:
 
 @contextmanager
 def open_firefox(profile: Path) -> Iterator[Firefox]:
-    """The test is skipped where there is none; MASKDIFF_REQUIRE_FIREFOX makes that a failure."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        message = f"needs one of {', '.join(PROGRAMS)} (Debian: apt install firefox-esr)"
-        if os.environ.get("MASKDIFF_REQUIRE_FIREFOX"):
-            pytest.fail(message)
-        pytest.skip(message)
+    """With a fresh profile in this folder."""
+    program = find_program(PROGRAMS, "firefox-esr", "MASKDIFF_REQUIRE_FIREFOX")
     lines = (f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in _SETTINGS.items())
     (profile / "user.js").write_text("\n".join(lines), encoding="utf-8")
     command = [program, "--headless", "--no-remote", "--profile", str(profile)]

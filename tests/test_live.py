@@ -88,13 +88,6 @@ class Live(Shown):
         page.get_by_role("button", name=RUN).click()
         self.wait_for_words("mean of 4 draws")
 
-    def wait_for_words(self, pattern: str) -> re.Match:
-        for _ in range(600):
-            if found := re.search(pattern, self.words):
-                return found
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"waited in vain for {pattern!r}; the figure says {self.words!r}")
-
     @property
     def slice(self) -> Any:
         return self.page.locator("canvas").first

@@ -332,13 +332,6 @@ class Own(Shown):
         if mask:
             self.page.get_by_label(MASK).set_input_files(mask)
 
-    def wait_for_words(self, pattern: str) -> re.Match:
-        for _ in range(1200):
-            if found := re.search(pattern, self.words):
-                return found
-            self.page.wait_for_timeout(25)
-        raise AssertionError(f"waited in vain for {pattern!r}; the figure says {self.words!r}")
-
 
 @pytest.fixture
 def few(patient: Scan, tmp_path: Path) -> Path:
